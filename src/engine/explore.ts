@@ -1,0 +1,228 @@
+/**
+ * The port of engine `explore`: many agents in one thread. Each atomic operation asks the execution whether its agent goes
+ * on, yields only for a switch, and then accesses plain memory. Without an execution (`drive` from ordinary code) there
+ * is one agent and nothing ever yields.
+ */
+import { EventKind } from './events.ts';
+import type { Execution, ExecutionResult } from './execution.ts';
+import { ExploreMemory } from './explore-memory.ts';
+import type { Attachment, Barrier, Op, Order, Word } from './port.ts';
+
+export { Barrier, Order, Stop, Stopped, type Op, type Word } from './port.ts';
+
+let memory = new ExploreMemory({ buffer: new ArrayBuffer(0) });
+let execution: Execution | null = null;
+let ownStatistics: Word = 0;
+let highHalf = 0;
+
+/** Binds the engine to the memory of a run. Resets the baseline. */
+export function attach(attachment: Attachment): ExploreMemory {
+  memory = new ExploreMemory(attachment.memory);
+  ownStatistics = attachment.statistics;
+  return memory;
+}
+
+/** Runs one execution on the attached memory. */
+export function explore(run: Execution): ExecutionResult {
+  if (execution !== null) throw new Error('an execution is running already');
+  execution = run;
+  try {
+    return run.run();
+  } finally {
+    execution = null;
+  }
+}
+
+/** The only crossing from ordinary code into the core: runs `op` alone, to its end. */
+export function drive<T>(op: Op<T>): T {
+  if (execution !== null) throw new Error('drive was called inside an execution');
+  const result = op.next();
+  if (result.done !== true) throw new Error('a driven operation yielded: it waits for an agent that does not exist');
+  return result.value;
+}
+
+export function* load32(at: Word, order: Order): Op<number> {
+  if (execution !== null && execution.reach(EventKind.load32, at)) yield;
+  const value = memory.words[at >>> 2] as number;
+  record(EventKind.load32, at, value, 0, value, 0, order);
+  return value;
+}
+
+export function* store32(at: Word, value: number, order: Order): Op<void> {
+  if (execution !== null && execution.reach(EventKind.store32, at)) yield;
+  put32(EventKind.store32, at, value, order, false);
+}
+
+export function* add32(at: Word, delta: number, order: Order): Op<number> {
+  if (execution !== null && execution.reach(EventKind.add32, at)) yield;
+  return put32(EventKind.add32, at, (memory.words[at >>> 2] as number) + delta, order, false);
+}
+
+export function* or32(at: Word, bits: number, order: Order): Op<number> {
+  if (execution !== null && execution.reach(EventKind.or32, at)) yield;
+  return put32(EventKind.or32, at, (memory.words[at >>> 2] as number) | bits, order, false);
+}
+
+export function* cas32(at: Word, expected: number, value: number, order: Order): Op<boolean> {
+  if (execution !== null && execution.reach(EventKind.cas32, at)) yield;
+  const old = memory.words[at >>> 2] as number;
+  const equal = old === (expected | 0);
+  if (equal) put32(EventKind.cas32, at, value, order, false);
+  else record(EventKind.cas32, at, old, 0, old, 0, order);
+  return equal;
+}
+
+export function* load64(at: Word, order: Order): Op<number> {
+  if (execution !== null && execution.reach(EventKind.load64, at)) yield;
+  const lo = memory.words[at >>> 2] as number;
+  const hi = memory.words[(at >>> 2) + 1] as number;
+  if (execution === null) highHalf = hi;
+  else execution.high = hi;
+  record(EventKind.load64, at, lo, hi, lo, hi, order);
+  return lo;
+}
+
+export function high(): number {
+  return execution === null ? highHalf : execution.high;
+}
+
+export function* store64(at: Word, lo: number, hi: number, order: Order): Op<void> {
+  if (execution !== null && execution.reach(EventKind.store64, at)) yield;
+  put64(EventKind.store64, at, lo, hi, order);
+}
+
+export function* cas64(
+  at: Word,
+  expectedLo: number,
+  expectedHi: number,
+  lo: number,
+  hi: number,
+  order: Order,
+): Op<boolean> {
+  if (execution !== null && execution.reach(EventKind.cas64, at)) yield;
+  const oldLo = memory.words[at >>> 2] as number;
+  const oldHi = memory.words[(at >>> 2) + 1] as number;
+  const equal = oldLo === (expectedLo | 0) && oldHi === (expectedHi | 0);
+  if (equal) put64(EventKind.cas64, at, lo, hi, order);
+  else record(EventKind.cas64, at, oldLo, oldHi, oldLo, oldHi, order);
+  return equal;
+}
+
+export function* barrier(kind: Barrier): Op<void> {
+  if (execution !== null && execution.reach(EventKind.barrier, 0)) yield;
+  record(EventKind.barrier, 0, 0, 0, 0, 0, kind);
+}
+
+export function* fill(at: Word, bytes: number, value: number): Op<void> {
+  if (execution !== null && execution.reach(EventKind.fill, at)) yield;
+  memory.noteRange(at, bytes);
+  memory.words.fill(value, at >>> 2, (at + bytes) / 4);
+  record(EventKind.fill, at, 0, 0, value, 0, bytes);
+}
+
+export function* wait(at: Word, seen: number): Op<void> {
+  if (execution !== null && execution.reach(EventKind.wait, at)) yield;
+  record(EventKind.wait, at, seen, 0, seen, 0, 0);
+  if (memory.words[at >>> 2] !== seen) return;
+  if (execution !== null) execution.park('waiting', at, seen);
+  yield;
+}
+
+export function* signal32(at: Word, value: number, order: Order): Op<void> {
+  if (execution !== null && execution.reach(EventKind.signal, at)) yield;
+  put32(EventKind.signal, at, value, order, true);
+}
+
+export function* signalAdd32(at: Word, delta: number, order: Order): Op<number> {
+  if (execution !== null && execution.reach(EventKind.signal, at)) yield;
+  return put32(EventKind.signal, at, (memory.words[at >>> 2] as number) + delta, order, true);
+}
+
+export function* retryWhen(at: Word, seen: number): Op<void> {
+  if (execution !== null && execution.reach(EventKind.retryWhen, at)) yield;
+  record(EventKind.retryWhen, at, seen, 0, seen, 0, 0);
+  if (execution === null || memory.words[at >>> 2] !== seen) return;
+  execution.park('retrying', at, seen);
+  yield;
+}
+
+export function* choose(n: number): Op<number> {
+  if (execution === null) throw new Error('choose needs a scheduler');
+  if (execution.reach(EventKind.choose, 0)) yield;
+  const chosen = execution.choose(n);
+  record(EventKind.choose, 0, 0, 0, chosen, 0, n);
+  return chosen;
+}
+
+export function read32(at: Word): number {
+  const value = memory.words[at >>> 2] as number;
+  record(EventKind.read32, at, value, 0, value, 0, 0);
+  return value;
+}
+
+export function write32(at: Word, value: number): void {
+  put32(EventKind.write32, at, value, 0, false);
+}
+
+export function event(kind: EventKind, at: Word, a: number, b: number): void {
+  record(kind, at, 0, 0, a, b, 0);
+}
+
+export function count(offset: number, n: number): void {
+  const at = statistics() + offset;
+  memory.note(at);
+  memory.floats[at / 8] = (memory.floats[at / 8] as number) + n;
+}
+
+export function counted(offset: number): number {
+  return memory.floats[(statistics() + offset) / 8] as number;
+}
+
+export function tally(offset: number): void {
+  const at = statistics() + offset;
+  memory.note(at);
+  memory.words[at >>> 2] = (memory.words[at >>> 2] as number) + 1;
+}
+
+/** Virtual time: one nanosecond a step. */
+export function now(): number {
+  return execution === null ? 0 : execution.steps;
+}
+
+function statistics(): Word {
+  return execution === null ? ownStatistics : execution.statistics;
+}
+
+/** Writes, records, lets waiters go on; gives the value before. */
+function put32(kind: EventKind, at: Word, value: number, order: number, signalled: boolean): number {
+  const index = at >>> 2;
+  memory.note(at);
+  const old = memory.words[index] as number;
+  memory.words[index] = value;
+  record(kind, at, old, 0, value, 0, order);
+  execution?.written(at, value | 0, signalled);
+  return old;
+}
+
+function put64(kind: EventKind, at: Word, lo: number, hi: number, order: number): void {
+  const index = at >>> 2;
+  memory.note(at);
+  const oldLo = memory.words[index] as number;
+  const oldHi = memory.words[index + 1] as number;
+  memory.words[index] = lo;
+  memory.words[index + 1] = hi;
+  record(kind, at, oldLo, oldHi, lo, hi, order);
+  execution?.written(at, lo | 0, false);
+}
+
+function record(
+  kind: EventKind,
+  at: Word,
+  oldLo: number,
+  oldHi: number,
+  newLo: number,
+  newHi: number,
+  extra: number,
+): void {
+  if (execution !== null) execution.record(kind, at, oldLo, oldHi, newLo, newHi, extra);
+}

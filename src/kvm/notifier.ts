@@ -1,0 +1,62 @@
+/**
+ * The MMU notifier's sequence and count (specification section 5I): how a fault learns that the host page it looked up may be
+ * gone. Both words are written under `mmu_lock`; the sequence is also read without it.
+ *
+ * The schedule it prevents:
+ *  1. vCPU 0 reads sequence 7 and pins page X.
+ *  2. The host unmaps X: count 1, stage 2 has nothing to remove yet; it frees X from its tables; sequence 8, count 0.
+ *  3. vCPU 0 takes `mmu_lock` and would map X, which the guest then shares with its next owner.
+ * With the check under the lock it sees 8, not 7, and lets the guest fault again.
+ */
+import { Order, event, load32, retryWhen, store32, type Op, type Word } from '#port';
+import { EventKind } from '../engine/events.ts';
+import type { SpinLock } from '../locking/spin-lock.ts';
+
+export class Notifier {
+  readonly #sequence: Word;
+  readonly #count: Word;
+  readonly #lock: SpinLock;
+
+  constructor(options: { readonly sequence: Word; readonly count: Word; readonly mmuLock: SpinLock }) {
+    this.#sequence = options.sequence;
+    this.#count = options.count;
+    this.#lock = options.mmuLock;
+  }
+
+  /** To be read before the host page is looked up; the acquire stands for the read barrier behind it. */
+  *readSequence(): Op<number> {
+    return yield* load32(this.#sequence, Order.acquire);
+  }
+
+  /** Whether a mapping of what was looked up after `sequence` must not be installed. `mmu_lock` is held: count first, then sequence. */
+  *mustRetryLocked(sequence: number): Op<boolean> {
+    this.#lock.assertHeld();
+    if ((yield* load32(this.#count, Order.acquire)) !== 0) return true;
+    return (yield* load32(this.#sequence, Order.once)) !== sequence;
+  }
+
+  /** Opens an invalidation: faults retry until `endLocked`. */
+  *startLocked(): Op<void> {
+    this.#lock.assertHeld();
+    const count = yield* load32(this.#count, Order.once);
+    yield* store32(this.#count, count + 1, Order.once);
+    event(EventKind.notifierStart, this.#count, count + 1, 0);
+  }
+
+  /** Closes it: sequence before count, in this order, so that a reader of the count cannot miss the sequence. */
+  *endLocked(): Op<void> {
+    this.#lock.assertHeld();
+    const sequence = yield* load32(this.#sequence, Order.once);
+    yield* store32(this.#sequence, (sequence + 1) | 0, Order.release);
+    const count = yield* load32(this.#count, Order.once);
+    if (count < 1) throw new Error('notifier end without start');
+    yield* store32(this.#count, count - 1, Order.release);
+    event(EventKind.notifierEnd, this.#count, count - 1, 0);
+  }
+
+  /** After a fault that ended in a retry: while an invalidation is open, the guest would only fault again. */
+  *awaitEnd(): Op<void> {
+    const count = yield* load32(this.#count, Order.once);
+    if (count !== 0) yield* retryWhen(this.#count, count);
+  }
+}

@@ -1,0 +1,35 @@
+/** Kernel profiles: a released algorithm plus the named later fixes that are applied by default (design, "Kernel profiles"). */
+
+/** A fix that a profile carries although its release did not. */
+export interface Fix {
+  readonly id: string;
+  /** Release that brought it. */
+  readonly since: string;
+  readonly what: string;
+}
+
+export interface Profile {
+  readonly name: string;
+  readonly fixes: readonly Fix[];
+}
+
+const PROFILE_5_10: Profile = {
+  name: '5.10',
+  fixes: [
+    {
+      id: 'walker-tail-rounding',
+      since: '5.12',
+      what: 'the walker rounds its cursor down to the entry before it advances, so that no tail is skipped',
+    },
+    {
+      id: 'unmap-table-hint',
+      since: '6.9',
+      what: 'removing an empty table invalidates without a level hint, so that walk caches are reached',
+    },
+  ],
+};
+
+/** What `--kvm` accepts. */
+export const PROFILES: Readonly<Record<string, Profile>> = { '5.10': PROFILE_5_10 };
+
+export const DEFAULT_PROFILE = '5.10';

@@ -1,0 +1,93 @@
+/**
+ * The MMU of a VM: what its stage-2 table needs of frames and TLBs (the kernel's `kvm_s2_mmu` and mm_ops), and the sequences of TLB
+ * maintenance of specification section 7.1.
+ *
+ * Without guest stage 1 there are no combined (VA to PA) entries, so the second TLBI of the `ipa` sequence has nothing to remove; its
+ * barriers stand.
+ */
+import { Barrier, barrier, count, event, type Op, type Word } from '#port';
+import { EventKind } from '../engine/events.ts';
+import type { Ipa, Phys, Vmid } from '../machine/address.ts';
+import { FRAME_BYTES, type PhysicalMemory } from '../machine/frames.ts';
+import { NO_HINT, TlbiKind, type Interconnect } from '../machine/tlbi.ts';
+import type { LevelHint, MmOps } from '../pgtable/mm-ops.ts';
+
+export class Stage2Mmu implements MmOps {
+  readonly #memory: PhysicalMemory;
+  readonly #interconnect: Interconnect;
+  readonly #vmid: Vmid;
+  readonly #walks: number;
+
+  /** `walks`: offset of the counter of software walks in the agent's statistics block. */
+  constructor(options: {
+    readonly memory: PhysicalMemory;
+    readonly interconnect: Interconnect;
+    readonly vmid: Vmid;
+    readonly walks: number;
+  }) {
+    this.#memory = options.memory;
+    this.#interconnect = options.interconnect;
+    this.#vmid = options.vmid;
+    this.#walks = options.walks;
+  }
+
+  wordOf(address: Phys): Word {
+    return this.#memory.tables.wordOf(address);
+  }
+
+  *getPage(page: Phys): Op<void> {
+    yield* this.#memory.tables.get(page);
+  }
+
+  *putPage(page: Phys): Op<void> {
+    yield* this.#memory.tables.put(page);
+  }
+
+  *pageCount(page: Phys): Op<number> {
+    return yield* this.#memory.tables.count(page);
+  }
+
+  *zallocPagesExact(pages: number): Op<Phys> {
+    return yield* this.#memory.tables.zallocContiguous(pages);
+  }
+
+  *freePagesExact(first: Phys, pages: number): Op<void> {
+    for (let i = 0; i < pages; i++) {
+      const freed = yield* this.#memory.tables.put((first + i * FRAME_BYTES) as Phys);
+      if (!freed) throw new Error('root page freed with references');
+    }
+  }
+
+  *tlbFlushIpa(ipa: number, level: LevelHint): Op<void> {
+    yield* barrier(Barrier.dsbIshst);
+    yield* this.#interconnect.tlbi({ kind: TlbiKind.ipa, vmid: this.#vmid, ipa: ipa as Ipa, level });
+    yield* this.#interconnect.dsbIsh();
+    yield* barrier(Barrier.isb);
+  }
+
+  *tlbFlushVmid(): Op<void> {
+    yield* barrier(Barrier.dsbIshst);
+    const command = { kind: TlbiKind.vmid, vmid: this.#vmid, ipa: 0 as Ipa, level: NO_HINT } as const;
+    yield* this.#interconnect.tlbi(command);
+    yield* this.#interconnect.dsbIsh();
+    yield* barrier(Barrier.isb);
+  }
+
+  *publishEntries(): Op<void> {
+    yield* barrier(Barrier.dsbIshst);
+  }
+
+  // oxlint-disable-next-line require-yield -- the interface allows maintenance that does yield.
+  *dcacheCleanInvalidate(address: Phys, bytes: number): Op<void> {
+    event(EventKind.dcacheClean, Math.floor(address / FRAME_BYTES), bytes, 0);
+  }
+
+  walkBegin(): void {
+    count(this.#walks, 1);
+    event(EventKind.walkBegin, 0, 0, 0);
+  }
+
+  walkEnd(): void {
+    event(EventKind.walkEnd, 0, 0, 0);
+  }
+}

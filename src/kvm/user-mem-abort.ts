@@ -1,0 +1,97 @@
+/**
+ * A fault on guest memory: find the host page, map it or relax its permissions (specification section 5E, profile `5.10`). Numbers
+ * in comments are steps of that section.
+ *
+ * Anonymous memory of base pages: the mapping size is one page, so the ladder of huge sizes (steps 2 to 5 and 12) has one rung. The
+ * `mmap` lock is absent: the one area of a slot never changes while the VM exists.
+ */
+import { count, event, type Op } from '#port';
+import { EventKind } from '../engine/events.ts';
+import type { Gfn, Hva, Ipa, Phys } from '../machine/address.ts';
+import { NO_FRAME } from '../machine/frames.ts';
+import { FSC } from '../machine/syndrome.ts';
+import type { Outcome } from '../pgtable/outcome.ts';
+import { Prot } from '../pgtable/stage2-prot.ts';
+import { stage2RelaxPerms } from '../pgtable/stage2-attributes.ts';
+import { stage2Map } from '../pgtable/stage2-map.ts';
+import { isExecFault, isWriteFault } from './fault-kind.ts';
+import type { Memslot } from './memslots.ts';
+import type { AbortResult, Vcpu } from './vcpu.ts';
+import type { Vm } from './vm.ts';
+
+/** What is known of a fault once its slot is found. */
+export interface MemoryFault {
+  readonly ipa: Ipa;
+  readonly slot: Memslot;
+  readonly hva: Hva;
+}
+
+/** A mapping that may be installed if no notifier intervened. */
+interface Candidate extends MemoryFault {
+  readonly size: number;
+  readonly frame: Phys;
+  /** Only permissions are missing: the faulting leaf has the mapping's size. */
+  readonly relax: boolean;
+}
+
+/** Handles a translation or permission fault inside a slot. */
+export function* userMemAbort(vm: Vm, vcpu: Vcpu, fault: MemoryFault): Op<AbortResult> {
+  const { geometry, host, notifier, mmuLock } = vm.parts;
+  const { slot } = fault;
+  // 1
+  const isWrite = isWriteFault(vcpu.fault);
+  const isExec = isExecFault(vcpu.fault);
+  const isPermission = vcpu.fault.type === FSC.permission;
+  if (isPermission && !isWrite && !isExec) return 'fault';
+  // 2 to 5
+  const logging = yield* slot.isLogging();
+  const size = geometry.pageBytes;
+  // 6: no top-up for a fault that needs no table; while logging, a write may dissolve a block.
+  if (!isPermission || (logging && isWrite)) {
+    if (!(yield* vcpu.memcache.topUp(vm.memcachePagesMin))) return 'noMemory';
+  }
+  // 7, 8
+  const sequence = yield* notifier.readSequence();
+  const frame = yield* host.pin(fault.hva);
+  if (frame === NO_FRAME) return 'noMemory';
+  const relax = isPermission && geometry.sizeOf(vcpu.fault.level) === size;
+  // 11
+  yield* mmuLock.lock();
+  let outcome: Outcome = 'ok';
+  const retry = yield* notifier.mustRetryLocked(sequence);
+  if (!retry) outcome = yield* installLocked(vm, vcpu, { ...fault, size, frame, relax });
+  // 16
+  yield* mmuLock.unlock();
+  yield* host.unpin(frame);
+  if (retry) {
+    count(vcpu.retried, 1);
+    yield* notifier.awaitEnd();
+  }
+  return resultOf(outcome);
+}
+
+/**
+ * Steps 9 and 13 to 15. Whether the slot logs is read under the lock: the flag is set before the slot is write-protected, so a fault
+ * that installs after that pass sees it. (In the kernel the same follows from waiting for SRCU readers between the two.)
+ */
+function* installLocked(vm: Vm, vcpu: Vcpu, candidate: Candidate): Op<Outcome> {
+  const pgt = yield* vm.pgt();
+  if (pgt === null) return 'invalid';
+  const { ipa, slot, size, frame, relax } = candidate;
+  const logging = yield* slot.isLogging();
+  // An anonymous page is writable for a read fault too, unless a write to it must be seen.
+  const isWritable = isWriteFault(vcpu.fault) || !logging;
+  const isExec = isExecFault(vcpu.fault);
+  const prot = Prot.r | (isWritable ? Prot.w : 0) | (isExec ? Prot.x : 0);
+  if (isWritable && logging) yield* slot.markDirty(Math.floor(ipa / size) as Gfn);
+  if (vcpu.fault.type !== FSC.permission) yield* vm.parts.mmu.dcacheCleanInvalidate(frame, size);
+  if (isExec) event(EventKind.icacheInvalidate, Math.floor(frame / size), size, 0);
+  if (relax) return yield* stage2RelaxPerms(pgt, ipa, prot);
+  return yield* stage2Map(pgt, { ipa, size, phys: frame, prot, cache: vcpu.memcache });
+}
+
+/** `invalid` here means that the table was torn down while the vCPU ran: -EFAULT. */
+function resultOf(outcome: Outcome): AbortResult {
+  if (outcome === 'noMemory') return 'noMemory';
+  return outcome === 'ok' || outcome === 'again' ? 'resume' : 'fault';
+}

@@ -1,0 +1,213 @@
+/**
+ * A physical CPU running a guest: TLB, walk cache, its part in TLB invalidation, and guest accesses.
+ *
+ * Every guest access is preceded by an *access boundary*, where the CPU performs the TLBIs that were posted to it. Between
+ * two boundaries it may use what it has cached; a DSB of another agent waits for the boundary (see tlbi.ts).
+ */
+import { Order, count, event, load32, read32, signal32, store32, type Op, type Word } from '#port';
+import { EventKind } from '../engine/events.ts';
+import { HIGH_WEIGHT, type Ipa, type Level, type Phys } from './address.ts';
+import type { PhysicalMemory } from './frames.ts';
+import { LAST_LEVEL, type Geometry } from './geometry.ts';
+import { HardwareWalker, type Stage2Registers } from './hardware-walk.ts';
+import { FSC, FaultRecord } from './syndrome.ts';
+import {
+  IN_HOST,
+  NO_HINT,
+  RING_COMMANDS,
+  TlbiKind,
+  answerAfter,
+  type Interconnect,
+  type TlbiCommand,
+} from './tlbi.ts';
+import {
+  DESCRIPTOR_HI,
+  DESCRIPTOR_LO,
+  MISS,
+  TRANSLATION_BYTES,
+  TranslationArray,
+} from './translation-array.ts';
+
+/** What a guest does to memory. */
+export type AccessKind = 'read' | 'write' | 'exec';
+
+/** An access that faulted: see `Cpu.fault`. Offset 0 of the shared memory holds no guest byte. */
+export const FAULTED: Word = 0;
+
+/** Entries of a CPU's TLB and of its walk cache. */
+const TLB_SETS = 1024;
+const WALK_CACHE_SETS = 64;
+/** Bytes of one CPU's caches in shared memory. */
+export const CPU_CACHE_BYTES: number = (TLB_SETS + WALK_CACHE_SETS) * TRANSLATION_BYTES;
+
+const NO_REGISTERS: Stage2Registers = { root: 0 as Phys, vmid: 0 as never, ipaBits: 32, startLevel: 1 };
+
+export class Cpu {
+  readonly tlb: TranslationArray;
+  readonly walkCache: TranslationArray;
+  readonly #memory: PhysicalMemory;
+  readonly #geometry: Geometry;
+  readonly #interconnect: Interconnect;
+  readonly #answer: Word;
+  readonly #posted: Word;
+  readonly #walker: HardwareWalker;
+  #registers = NO_REGISTERS;
+  /** TLBI commands performed. */
+  #performed = 0;
+  #inGuest = false;
+  /** Whether a leaf above level 3 was ever cached: otherwise a lookup need not try the other sizes. */
+  #hasBlocks = false;
+  /** The record of the last fault. */
+  fault: FaultRecord = new FaultRecord(0, 0, 0);
+
+  /** `caches`: {@link CPU_CACHE_BYTES} zeroed bytes. */
+  constructor(options: {
+    readonly id: number;
+    readonly memory: PhysicalMemory;
+    readonly geometry: Geometry;
+    readonly interconnect: Interconnect;
+    readonly caches: Word;
+  }) {
+    this.#memory = options.memory;
+    this.#geometry = options.geometry;
+    this.#interconnect = options.interconnect;
+    this.#answer = options.interconnect.answerOf(options.id);
+    this.#posted = options.interconnect.layout.posted;
+    this.tlb = new TranslationArray(options.caches, TLB_SETS, options.geometry);
+    const walkCache = options.caches + TLB_SETS * TRANSLATION_BYTES;
+    this.walkCache = new TranslationArray(walkCache, WALK_CACHE_SETS, options.geometry);
+    this.#walker = new HardwareWalker(options.memory, options.geometry, this.walkCache);
+  }
+
+  /** Loads the stage-2 registers of a VM; in the host only. */
+  load(registers: Stage2Registers): void {
+    if (this.#inGuest) throw new Error('stage-2 registers loaded in guest mode');
+    this.#registers = registers;
+  }
+
+  /**
+   * From here on a DSB waits for this CPU. Dekker with `Interconnect.tlbi`: this stores the answer and then loads `posted` at the
+   * first access boundary; the issuer stores `posted` and then loads the answer. One of the two sees the other.
+   */
+  *enterGuest(): Op<void> {
+    yield* store32(this.#answer, answerAfter(this.#performed), Order.full);
+    this.#inGuest = true;
+  }
+
+  /** No guest access happens until `enterGuest`. Pairs with the wait in `Interconnect.dsbIsh`. */
+  *leaveGuest(): Op<void> {
+    this.#inGuest = false;
+    yield* signal32(this.#answer, IN_HOST, Order.release);
+  }
+
+  /**
+   * One guest access: an access boundary, then translation. Gives the byte offset of the accessed byte in shared memory, to be
+   * used before the next boundary, or {@link FAULTED} with the record in `fault`.
+   */
+  *access(address: Ipa, kind: AccessKind): Op<Word> {
+    const posted = yield* load32(this.#posted, Order.acquire);
+    if (posted !== this.#performed) yield* this.#perform(posted);
+    let entry = this.tlb.find(address, LAST_LEVEL, this.#registers.vmid);
+    let level: Level = LAST_LEVEL;
+    if (entry === MISS) {
+      if (this.#hasBlocks) level = this.#findBlock(address);
+      if (level !== LAST_LEVEL) entry = this.tlb.find(address, level, this.#registers.vmid);
+      else {
+        entry = yield* this.#walkAndFill(address, kind);
+        if (entry === MISS) return FAULTED;
+        level = this.#walker.level;
+      }
+    }
+    const lo = read32(entry + DESCRIPTOR_LO);
+    const hi = read32(entry + DESCRIPTOR_HI);
+    if (!permits(lo, hi, kind)) return this.#raise(FSC.permission, level, address, kind);
+    return this.#reach(lo, hi, level, address);
+  }
+
+  /** Level of a cached block that covers `address`; 3 if there is none. */
+  #findBlock(address: Ipa): Level {
+    for (let level = LAST_LEVEL - 1; level >= 1; level--) {
+      if (this.tlb.find(address, level as Level, this.#registers.vmid) !== MISS) return level as Level;
+    }
+    return LAST_LEVEL;
+  }
+
+  *#walkAndFill(address: Ipa, kind: AccessKind): Op<Word> {
+    const walker = this.#walker;
+    const result = yield* walker.walk(address, this.#registers);
+    if (result === 'translation') return this.#raise(FSC.translation, walker.level, address, kind);
+    // A leaf with AF clear is never cached.
+    if (result === 'accessFlag') return this.#raise(FSC.access, walker.level, address, kind);
+    if (walker.level !== LAST_LEVEL) this.#hasBlocks = true;
+    return this.tlb.fill(address, walker.level, this.#registers.vmid, walker.lo, walker.hi);
+  }
+
+  #raise(type: number, level: Level, address: Ipa, kind: AccessKind): Word {
+    this.fault = FaultRecord.ofAccess(type, level, address, kind);
+    return FAULTED;
+  }
+
+  #reach(lo: number, hi: number, level: Level, address: Ipa): Word {
+    const offset = address - this.#geometry.alignDown(address, level);
+    const output = (hi & 0xffff) * HIGH_WEIGHT + ((lo & ~0xfff) >>> 0) + offset;
+    const at = this.#memory.wordOf(output as Phys);
+    event(EventKind.guestAccess, at, this.#geometry.blockNumber(address, LAST_LEVEL) | 0, lo);
+    return at;
+  }
+
+  /** Performs the commands up to `posted` and answers. */
+  *#perform(posted: number): Op<void> {
+    const behind = (posted - this.#performed) | 0;
+    if (behind < RING_COMMANDS) {
+      for (let sequence = this.#performed; sequence !== posted; sequence = (sequence + 1) | 0) {
+        this.#invalidate(yield* this.#interconnect.read(sequence));
+      }
+    }
+    // The ring may have wrapped over a command while it was read.
+    const latest = yield* load32(this.#posted, Order.acquire);
+    if (((latest - this.#performed) | 0) >= RING_COMMANDS) {
+      this.tlb.invalidateAll();
+      this.walkCache.invalidateAll();
+    }
+    this.#performed = posted;
+    event(EventKind.tlbiPerformed, this.#answer, posted, 0);
+    yield* signal32(this.#answer, answerAfter(posted), Order.release);
+  }
+
+  #invalidate(command: TlbiCommand): void {
+    if (command.kind === TlbiKind.ipa) this.#invalidateIpa(command);
+    else if (command.kind === TlbiKind.vmid) {
+      this.tlb.invalidateVmid(command.vmid);
+      this.walkCache.invalidateVmid(command.vmid);
+    } else {
+      this.tlb.invalidateAll();
+      this.walkCache.invalidateAll();
+    }
+  }
+
+  /** With a level hint only a leaf of that level has to go; without one every entry of the IPA does. */
+  #invalidateIpa(command: TlbiCommand): void {
+    if (command.level !== NO_HINT) {
+      this.tlb.invalidate(command.ipa, command.level, command.vmid);
+      return;
+    }
+    for (let level = 0; level <= LAST_LEVEL; level++) {
+      this.tlb.invalidate(command.ipa, level as Level, command.vmid);
+      this.walkCache.invalidate(command.ipa, level as Level, command.vmid);
+    }
+  }
+
+  /** TLBI IPAS2E1 (non-shareable): this CPU's own entries, by its own agent, in the host. */
+  invalidateLocal(command: TlbiCommand): void {
+    if (this.#inGuest) throw new Error('local TLBI in guest mode');
+    count(this.#interconnect.statistics.local, 1);
+    this.#invalidate(command);
+  }
+}
+
+/** S2AP and XN of a leaf against an access, from the raw halves. */
+function permits(lo: number, hi: number, kind: AccessKind): boolean {
+  if (kind === 'read') return (lo & 0x40) !== 0;
+  if (kind === 'write') return (lo & 0x80) !== 0;
+  return (hi & 0x40_0000) === 0;
+}

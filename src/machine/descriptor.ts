@@ -1,0 +1,150 @@
+/**
+ * Translation table descriptors, bit-exact (Arm ARM D8.3; specification section 1.2). A `Descriptor` is an immutable pair of
+ * 32-bit halves; nothing outside this file does bit arithmetic on one. Format for OAs of up to 48 bits: 4K granule.
+ */
+import { Order, high, load64, store64, type Op, type Word } from '#port';
+import { HIGH_WEIGHT, highHalf, lowHalf, type Level, type Phys } from './address.ts';
+import { LAST_LEVEL } from './geometry.ts';
+
+/** Bit 0: the entry takes part in translation. */
+const VALID = 1 << 0;
+/** Bit 1: table at levels 0 to 2, page at level 3; clear for a block. */
+const TYPE = 1 << 1;
+/** Bits 31:12 and 47:32 of the output address. */
+const OA_LO = ~0xfff;
+const OA_HI = 0xffff;
+
+/** Stage-2 attribute fields in the low half. */
+export const S2_LO = {
+  /** MemAttr[3:0], bits 5:2. */
+  MEMATTR_SHIFT: 2,
+  /** S2AP[0]: readable. */
+  S2AP_R: 0x40,
+  /** S2AP[1]: writable. */
+  S2AP_W: 0x80,
+  /** SH, bits 9:8: inner shareable. */
+  SH_IS: 0x300,
+  /** Access flag. */
+  AF: 0x400,
+} as const;
+
+/** Stage-2 attribute fields in the high half. */
+export const S2_HI = {
+  /** XN[1], bit 54: not executable. */
+  XN: 0x40_0000,
+} as const;
+
+/** MemAttr[3:0] values without FEAT_S2FWB. */
+export const MEMATTR = { normalWriteBack: 0xf, deviceNGnRE: 0x1 } as const;
+const MEMATTR_MASK = 0xf;
+
+/** Bits 11:2: what an attribute edit may touch in the low half. */
+const ATTRIBUTES_LO = 0xffc;
+/** Bits 63:51: what it may touch in the high half. */
+const ATTRIBUTES_HI = ~0x7ffff;
+
+/** Attributes to set or clear, both halves, limited to bits 11:2 and 63:51. */
+export class Attributes {
+  readonly lo: number;
+  readonly hi: number;
+
+  constructor(lo: number, hi: number) {
+    this.lo = lo & ATTRIBUTES_LO;
+    this.hi = hi & ATTRIBUTES_HI;
+  }
+}
+
+export const NO_ATTRIBUTES: Attributes = new Attributes(0, 0);
+
+export class Descriptor {
+  /** Bits 31:0. */
+  readonly lo: number;
+  /** Bits 63:32. */
+  readonly hi: number;
+
+  constructor(lo: number, hi: number) {
+    this.lo = lo;
+    this.hi = hi;
+  }
+
+  /** A block (levels 1, 2) or page (level 3) at `oa`, which is aligned to the level's size. */
+  static leaf(oa: Phys, level: Level, attributes: Attributes): Descriptor {
+    const type = level === LAST_LEVEL ? TYPE : 0;
+    return new Descriptor(lowHalf(oa) | attributes.lo | type | VALID, highHalf(oa) | attributes.hi);
+  }
+
+  /** A pointer to the next table: valid, type and address, nothing else. */
+  static table(next: Phys): Descriptor {
+    return new Descriptor(lowHalf(next) | TYPE | VALID, highHalf(next));
+  }
+
+  isValid(): boolean {
+    return (this.lo & VALID) !== 0;
+  }
+
+  /** Whether an entry of `level` points to a table. */
+  isTable(level: Level): boolean {
+    return level < LAST_LEVEL && (this.lo & (VALID | TYPE)) === (VALID | TYPE);
+  }
+
+  /** Output address of a leaf, next-level address of a table (also of an entry whose valid bit alone was cleared). */
+  address(): Phys {
+    return ((this.hi & OA_HI) * HIGH_WEIGHT + ((this.lo & OA_LO) >>> 0)) as Phys;
+  }
+
+  isWritable(): boolean {
+    return (this.lo & S2_LO.S2AP_W) !== 0;
+  }
+
+  isExecutable(): boolean {
+    return (this.hi & S2_HI.XN) === 0;
+  }
+
+  isYoung(): boolean {
+    return (this.lo & S2_LO.AF) !== 0;
+  }
+
+  /** Normal Write-Back memory: the hardware may hold it in a cache. */
+  isCacheable(): boolean {
+    return ((this.lo >>> S2_LO.MEMATTR_SHIFT) & MEMATTR_MASK) === MEMATTR.normalWriteBack;
+  }
+
+  equals(other: Descriptor): boolean {
+    return this.lo === other.lo && this.hi === other.hi;
+  }
+
+  /** The same with the valid bit cleared: address and attributes stay readable. */
+  invalidated(): Descriptor {
+    return new Descriptor(this.lo & ~VALID, this.hi);
+  }
+
+  /** `(this & ~clear) | set` on attribute bits: never alters valid, type or address. */
+  withAttributes(set: Attributes, clear: Attributes): Descriptor {
+    return new Descriptor((this.lo & ~clear.lo) | set.lo, (this.hi & ~clear.hi) | set.hi);
+  }
+
+  /** The canonical form of a table digest: invalid as empty, the address of a table masked. */
+  canonical(level: Level): Descriptor {
+    if (!this.isValid()) return EMPTY;
+    return this.isTable(level) ? new Descriptor(TYPE | VALID, 0) : this;
+  }
+
+  /** For dumps and tests. */
+  toBigInt(): bigint {
+    return (BigInt(this.hi >>> 0) << 32n) | BigInt(this.lo >>> 0);
+  }
+}
+
+/** The empty entry. */
+export const EMPTY: Descriptor = new Descriptor(0, 0);
+
+/** One single-copy atomic load of an entry (READ_ONCE). */
+export function* loadDescriptor(entry: Word): Op<Descriptor> {
+  const lo = yield* load64(entry, Order.once);
+  return new Descriptor(lo, high());
+}
+
+/** One single-copy atomic store of an entry. `Order.release` publishes what it points to. */
+export function* storeDescriptor(entry: Word, value: Descriptor, order: Order): Op<void> {
+  yield* store64(entry, value.lo, value.hi, order);
+}

@@ -1,0 +1,204 @@
+/**
+ * Physical memory: two zones of frames (guest RAM, table pages), a reference count per frame, and a free list per zone
+ * under a zone lock. A freed frame is poisoned before it can be handed out again, so that a stale user shows.
+ */
+import { Order, add32, cas32, event, fill, load32, read32, write32, type Op, type Word } from '#port';
+import { EventKind } from '../engine/events.ts';
+import type { SpinLock } from '../locking/spin-lock.ts';
+import type { Phys } from './address.ts';
+
+/** Bytes of a frame in the physical address space, whatever is kept of its contents. */
+export const FRAME_BYTES = 4096;
+/** What a freed frame is filled with. */
+export const POISON = 0x6b6b6b6b;
+/** No frame: the zone is exhausted. Never a valid address here, RAM starts higher. */
+export const NO_FRAME: Phys = 0 as Phys;
+
+/** Physical base of guest RAM and of table pages: apart, so that a dump shows which is which. */
+export const GUEST_RAM_BASE: Phys = 0x8000_0000 as Phys;
+export const TABLE_RAM_BASE: Phys = 0x10_0000_0000 as Phys;
+
+/** Where a zone lives. All words start zeroed. */
+export interface ZoneLayout {
+  readonly base: Phys;
+  readonly frames: number;
+  /** Bytes kept per frame: {@link FRAME_BYTES} or one 64-byte line. */
+  readonly contentBytes: number;
+  readonly contents: Word;
+  /** Two words per frame: reference count, then link of the free list. */
+  readonly meta: Word;
+  /** Three words under the zone lock: frames ever handed out, head of the free list (index + 1), its length. */
+  readonly state: Word;
+}
+
+const META_BYTES = 8;
+const LINK = 4;
+const STATE = { used: 0, freeHead: 4, freeCount: 8 } as const;
+/** Bytes of `ZoneLayout.state`. */
+export const ZONE_STATE_BYTES = 12;
+/** Bytes of `ZoneLayout.meta` per frame. */
+export const FRAME_META_BYTES: number = META_BYTES;
+
+export class FrameZone {
+  readonly layout: ZoneLayout;
+  readonly #lock: SpinLock;
+  readonly #end: number;
+
+  /** `lock` protects the zone's state words and links. */
+  constructor(layout: ZoneLayout, lock: SpinLock) {
+    this.layout = layout;
+    this.#lock = lock;
+    this.#end = layout.base + layout.frames * FRAME_BYTES;
+  }
+
+  contains(address: Phys): boolean {
+    return address >= this.layout.base && address < this.#end;
+  }
+
+  /** A zeroed frame with reference count 1, or {@link NO_FRAME}. Takes the zone lock. */
+  *zalloc(): Op<Phys> {
+    yield* this.#lock.lock();
+    const index = this.#take();
+    yield* this.#lock.unlock();
+    if (index < 0) return NO_FRAME;
+    const frame = this.#adopt(index);
+    yield* fill(this.wordOf(frame), this.layout.contentBytes, 0);
+    return frame;
+  }
+
+  /** `count` (a power of two) contiguous zeroed frames, aligned to their total size, one reference each. */
+  *zallocContiguous(count: number): Op<Phys> {
+    yield* this.#lock.lock();
+    const first = this.#takeContiguous(count);
+    yield* this.#lock.unlock();
+    if (first < 0) return NO_FRAME;
+    for (let i = 0; i < count; i++) {
+      const frame = this.#adopt(first + i);
+      yield* fill(this.wordOf(frame), this.layout.contentBytes, 0);
+    }
+    return (this.layout.base + first * FRAME_BYTES) as Phys;
+  }
+
+  /** Takes a reference. */
+  *get(frame: Phys): Op<void> {
+    const before = yield* add32(this.#meta(frame), 1, Order.once);
+    if (before < 1) throw new Error(`reference taken on free frame ${frame.toString(16)}`);
+  }
+
+  /**
+   * Takes a reference unless the frame is free; false if it is, or if another agent changed the count meanwhile. For callers
+   * that found the frame in a table which may drop it at any time: they look again afterwards.
+   */
+  *tryGet(frame: Phys): Op<boolean> {
+    const references = yield* load32(this.#meta(frame), Order.once);
+    if (references < 1) return false;
+    return yield* cas32(this.#meta(frame), references, references + 1, Order.full);
+  }
+
+  /** Drops a reference; the last one poisons and frees the frame. True if it did. */
+  *put(frame: Phys): Op<boolean> {
+    const before = yield* add32(this.#meta(frame), -1, Order.full);
+    if (before < 1) throw new Error(`reference dropped on free frame ${frame.toString(16)}`);
+    if (before > 1) return false;
+    yield* this.#free(frame);
+    return true;
+  }
+
+  *count(frame: Phys): Op<number> {
+    return yield* load32(this.#meta(frame), Order.once);
+  }
+
+  /** Byte offset in shared memory of a physical address; only the first `contentBytes` bytes of a frame exist. */
+  wordOf(address: Phys): Word {
+    const offset = address - this.layout.base;
+    if (this.layout.contentBytes === FRAME_BYTES) return this.layout.contents + offset;
+    const index = Math.floor(offset / FRAME_BYTES);
+    return this.layout.contents + index * this.layout.contentBytes + (offset - index * FRAME_BYTES);
+  }
+
+  /** Frames ever handed out and frames on the free list: for accounting while nothing runs. */
+  accounts(): { readonly used: number; readonly free: number } {
+    return {
+      used: read32(this.layout.state + STATE.used),
+      free: read32(this.layout.state + STATE.freeCount),
+    };
+  }
+
+  *#free(frame: Phys): Op<void> {
+    yield* fill(this.wordOf(frame), this.layout.contentBytes, POISON);
+    event(EventKind.frameFree, this.wordOf(frame), 0, 0);
+    const index = this.#indexOf(frame);
+    yield* this.#lock.lock();
+    this.#push(index);
+    yield* this.#lock.unlock();
+  }
+
+  #take(): number {
+    const { state } = this.layout;
+    const head = read32(state + STATE.freeHead);
+    if (head !== 0) {
+      write32(state + STATE.freeHead, read32(this.#metaOf(head - 1) + LINK));
+      write32(state + STATE.freeCount, read32(state + STATE.freeCount) - 1);
+      return head - 1;
+    }
+    const used = read32(state + STATE.used);
+    if (used >= this.layout.frames) return -1;
+    write32(state + STATE.used, used + 1);
+    return used;
+  }
+
+  /** From the untouched end of the zone; what alignment skips goes to the free list. */
+  #takeContiguous(count: number): number {
+    const { state, frames } = this.layout;
+    const used = read32(state + STATE.used);
+    const first = Math.ceil(used / count) * count;
+    if (first + count > frames) return -1;
+    write32(state + STATE.used, first + count);
+    for (let skipped = used; skipped < first; skipped++) this.#push(skipped);
+    return first;
+  }
+
+  #push(index: number): void {
+    const { state } = this.layout;
+    write32(this.#metaOf(index) + LINK, read32(state + STATE.freeHead));
+    write32(state + STATE.freeHead, index + 1);
+    write32(state + STATE.freeCount, read32(state + STATE.freeCount) + 1);
+  }
+
+  /** The frame is the caller's alone now. */
+  #adopt(index: number): Phys {
+    if (read32(this.#metaOf(index)) !== 0) throw new Error(`frame ${index} was free with references`);
+    write32(this.#metaOf(index), 1);
+    const frame = (this.layout.base + index * FRAME_BYTES) as Phys;
+    event(EventKind.frameAlloc, this.wordOf(frame), 0, 0);
+    return frame;
+  }
+
+  #indexOf(frame: Phys): number {
+    return Math.floor((frame - this.layout.base) / FRAME_BYTES);
+  }
+
+  #metaOf(index: number): Word {
+    return this.layout.meta + index * META_BYTES;
+  }
+
+  #meta(frame: Phys): Word {
+    return this.#metaOf(this.#indexOf(frame));
+  }
+}
+
+/** The machine's memory map. */
+export class PhysicalMemory {
+  readonly guest: FrameZone;
+  readonly tables: FrameZone;
+
+  constructor(guest: FrameZone, tables: FrameZone) {
+    this.guest = guest;
+    this.tables = tables;
+  }
+
+  /** Byte offset in shared memory of a physical address of either zone. */
+  wordOf(address: Phys): Word {
+    return address >= TABLE_RAM_BASE ? this.tables.wordOf(address) : this.guest.wordOf(address);
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * Fault records: ESR_EL2, FAR_EL2 and HPFAR_EL2 as the hardware leaves them for EL2 (Arm ARM D24.2.40, .44, .61;
+ * specification section 5B).
+ */
+import type { Ipa, Level } from './address.ts';
+
+/** Exception classes of aborts from a lower exception level. */
+export const EC = { instructionAbortLow: 0x20, dataAbortLow: 0x24 } as const;
+
+/** Fault status code types: FSC bits 5:2 in place. The level is in bits 1:0. */
+export const FSC = { translation: 0x04, access: 0x08, permission: 0x0c } as const;
+export const FSC_TYPE_MASK = 0x3c;
+const FSC_MASK = 0x3f;
+const LEVEL_MASK = 3;
+
+const EC_SHIFT = 26;
+const IL = 1 << 25;
+const ISV = 1 << 24;
+/** SAS, bits 23:22: a doubleword. */
+const SAS_DOUBLEWORD = 3 << 22;
+const CM = 1 << 8;
+const S1PTW = 1 << 7;
+const WNR = 1 << 6;
+
+const PAGE_4K = 4096;
+/** HPFAR_EL2.FIPA starts at bit 4. */
+const FIPA_WEIGHT = 16;
+
+/** What the hardware reports of one fault. */
+export class FaultRecord {
+  /** ESR_EL2[31:0]. */
+  readonly esr: number;
+  /** FAR_EL2: the faulting virtual address; without guest stage 1 equal to the IPA. */
+  readonly far: number;
+  /** HPFAR_EL2: IPA[51:12] in bits 43:4. */
+  readonly hpfar: number;
+
+  constructor(esr: number, far: number, hpfar: number) {
+    this.esr = esr;
+    this.far = far;
+    this.hpfar = hpfar;
+  }
+
+  /** A stage-2 fault of a guest's own access of 8 bytes at `ipa` (stage 1 off: VA = IPA). */
+  static ofAccess(fsc: number, level: Level, ipa: Ipa, kind: 'read' | 'write' | 'exec'): FaultRecord {
+    const isExec = kind === 'exec';
+    const ec = isExec ? EC.instructionAbortLow : EC.dataAbortLow;
+    const data = isExec ? 0 : ISV | SAS_DOUBLEWORD | (kind === 'write' ? WNR : 0);
+    const esr = (ec << EC_SHIFT) | IL | data | fsc | level;
+    return new FaultRecord(esr >>> 0, ipa, Math.floor(ipa / PAGE_4K) * FIPA_WEIGHT);
+  }
+
+  get exceptionClass(): number {
+    return this.esr >>> EC_SHIFT;
+  }
+
+  /** FSC with the level bits masked: compare with {@link FSC}. */
+  get type(): number {
+    return this.esr & FSC_TYPE_MASK;
+  }
+
+  get statusCode(): number {
+    return this.esr & FSC_MASK;
+  }
+
+  get level(): Level {
+    return (this.esr & LEVEL_MASK) as Level;
+  }
+
+  isInstructionAbort(): boolean {
+    return this.exceptionClass === EC.instructionAbortLow;
+  }
+
+  /** The fault was taken on a guest's stage-1 table walk. */
+  isStage1Walk(): boolean {
+    return (this.esr & S1PTW) !== 0;
+  }
+
+  isCacheMaintenance(): boolean {
+    return (this.esr & CM) !== 0;
+  }
+
+  hasValidSyndrome(): boolean {
+    return (this.esr & ISV) !== 0;
+  }
+
+  writeNotRead(): boolean {
+    return (this.esr & WNR) !== 0;
+  }
+
+  /** Page-aligned faulting IPA, from HPFAR (4K units for every granule). */
+  faultIpa(): Ipa {
+    return (Math.floor(this.hpfar / FIPA_WEIGHT) * PAGE_4K) as Ipa;
+  }
+}

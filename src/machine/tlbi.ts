@@ -1,0 +1,169 @@
+/**
+ * Broadcast TLB invalidation (Arm ARM D8.13; specification section 7). TLBI posts a command; DSB waits until every CPU in guest
+ * mode has performed it. A CPU in the host answers nobody: it performs what it missed before its next guest access.
+ *
+ * Commands stand in a ring in posting order. A CPU that fell a whole ring behind drops everything it caches instead, which
+ * a TLB always may.
+ */
+import {
+  Barrier,
+  Order,
+  add32,
+  barrier,
+  count,
+  event,
+  load32,
+  signal32,
+  store32,
+  wait,
+  type Op,
+  type Word,
+} from '#port';
+import { EventKind } from '../engine/events.ts';
+import { HIGH_WEIGHT, type Ipa, type Level, type Vmid } from './address.ts';
+
+/** Kinds of invalidation. */
+export const TlbiKind = {
+  /** Stage-2 entries of one IPA, with a level hint: IPAS2E1IS. */
+  ipa: 1,
+  /** Everything of a VMID: VMALLS12E1IS. */
+  vmid: 2,
+  /** Everything: ALLE1IS. */
+  all: 3,
+} as const;
+export type TlbiKind = (typeof TlbiKind)[keyof typeof TlbiKind];
+
+/** No level hint: any entry of the IPA, walk-cache entries included, has to go. */
+export const NO_HINT = 0;
+
+/** A decoded command. */
+export interface TlbiCommand {
+  readonly kind: TlbiKind;
+  readonly vmid: Vmid;
+  readonly ipa: Ipa;
+  /** Level of the leaf that was removed or changed, or {@link NO_HINT}. */
+  readonly level: Level | typeof NO_HINT;
+}
+
+/** Commands the ring holds. */
+export const RING_COMMANDS = 256;
+const COMMAND_BYTES = 16;
+export const RING_BYTES: number = RING_COMMANDS * COMMAND_BYTES;
+/** Bytes of one CPU's answer: a waitable word on a line of its own. */
+export const ANSWER_BYTES = 128;
+/** The answer of a CPU in the host, or asleep. In guest mode: the number of commands performed, times two, plus one. */
+export const IN_HOST = 0;
+
+const PAGE_4K = 4096;
+const VMID_SHIFT = 8;
+const LEVEL_SHIFT = 4;
+
+/** Where the interconnect lives: zeroed words. */
+export interface InterconnectLayout {
+  /** Next place in the ring. */
+  readonly claimed: Word;
+  /** Waitable: commands that can be read. */
+  readonly posted: Word;
+  readonly ring: Word;
+  /** `cpus` answers, {@link ANSWER_BYTES} each. */
+  readonly answers: Word;
+  readonly cpus: number;
+}
+
+/** Offsets of the counters of issued invalidations in the agent's statistics block. */
+export interface TlbiStatistics {
+  readonly byIpa: number;
+  readonly local: number;
+  readonly vmid: number;
+  readonly all: number;
+}
+
+/** The issuing side, one object per agent. */
+export class Interconnect {
+  readonly layout: InterconnectLayout;
+  readonly statistics: TlbiStatistics;
+  /** Sequence after the last command this agent posted: what its DSB waits for. */
+  #issued = 0;
+
+  constructor(layout: InterconnectLayout, statistics: TlbiStatistics) {
+    this.layout = layout;
+    this.statistics = statistics;
+  }
+
+  answerOf(cpu: number): Word {
+    return this.layout.answers + cpu * ANSWER_BYTES;
+  }
+
+  /** Posts a broadcast invalidation; completed only by {@link dsbIsh}. */
+  *tlbi(command: TlbiCommand): Op<void> {
+    count(this.#counterOf(command.kind), 1);
+    const { claimed, posted } = this.layout;
+    const sequence = yield* add32(claimed, 1, Order.acquire);
+    yield* this.#write(sequence, command);
+    // In order: the command before this one is published by whoever claimed its place.
+    let seen = yield* load32(posted, Order.acquire);
+    while (seen !== sequence) {
+      yield* wait(posted, seen);
+      seen = yield* load32(posted, Order.acquire);
+    }
+    this.#issued = (sequence + 1) | 0;
+    event(EventKind.tlbi, command.kind, command.level, Math.floor(command.ipa / PAGE_4K) | 0);
+    yield* signal32(posted, this.#issued, Order.release);
+  }
+
+  /** DSB ISH: returns once no CPU can still use, or fill, what this agent's TLBIs removed. */
+  *dsbIsh(): Op<void> {
+    yield* barrier(Barrier.dsbIsh);
+    for (let cpu = 0; cpu < this.layout.cpus; cpu++) {
+      const answer = this.answerOf(cpu);
+      let seen = yield* load32(answer, Order.acquire);
+      while (seen !== IN_HOST && !hasPerformed(seen, this.#issued)) {
+        yield* wait(answer, seen);
+        seen = yield* load32(answer, Order.acquire);
+      }
+    }
+    event(EventKind.dsbComplete, 0, this.#issued, 0);
+  }
+
+  /** Reads the command at `sequence`; valid only if the ring had not wrapped by the time the caller checks `posted`. */
+  *read(sequence: number): Op<TlbiCommand> {
+    const at = this.#slot(sequence);
+    const head = yield* load32(at, Order.once);
+    const pageLo = yield* load32(at + 4, Order.once);
+    const pageHi = yield* load32(at + 8, Order.once);
+    return {
+      kind: (head & 0xf) as TlbiKind,
+      level: ((head >>> LEVEL_SHIFT) & 3) as Level,
+      vmid: ((head >>> VMID_SHIFT) & 0xffff) as Vmid,
+      ipa: ((pageHi * HIGH_WEIGHT + (pageLo >>> 0)) * PAGE_4K) as Ipa,
+    };
+  }
+
+  *#write(sequence: number, command: TlbiCommand): Op<void> {
+    const at = this.#slot(sequence);
+    const page = Math.floor(command.ipa / PAGE_4K);
+    const head = command.kind | (command.level << LEVEL_SHIFT) | (command.vmid << VMID_SHIFT);
+    yield* store32(at, head, Order.once);
+    yield* store32(at + 4, page | 0, Order.once);
+    yield* store32(at + 8, Math.floor(page / HIGH_WEIGHT), Order.once);
+  }
+
+  #slot(sequence: number): Word {
+    return this.layout.ring + (sequence & (RING_COMMANDS - 1)) * COMMAND_BYTES;
+  }
+
+  #counterOf(kind: TlbiKind): number {
+    if (kind === TlbiKind.ipa) return this.statistics.byIpa;
+    return kind === TlbiKind.vmid ? this.statistics.vmid : this.statistics.all;
+  }
+}
+
+/** The answer of a CPU in guest mode that has performed the first `sequence` commands (modulo 2^31). */
+export function answerAfter(sequence: number): number {
+  return (sequence << 1) | 1;
+}
+
+/** Whether a guest-mode answer covers the first `sequence` commands; sequences are compared modulo 2^31. */
+export function hasPerformed(answer: number, sequence: number): boolean {
+  return ((answer >> 1) - sequence) << 1 >= 0;
+}

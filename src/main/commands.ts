@@ -1,0 +1,8 @@
+import type { Commands } from './run-options.ts';
+
+/** The real work, loaded when it is asked for: `--help` and a usage error need none of it. */
+export const commands: Commands = {
+  runWorkload: async (scenario, options) =>
+    (await import('./run.ts')).runWorkload(scenario, options),
+  bench: async (names, io) => (await import('./bench.ts')).bench(names, io),
+};

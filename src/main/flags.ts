@@ -1,0 +1,34 @@
+import { UserError } from './user-error.ts';
+
+/** Reads a whole number between two bounds from the command line; the UserError names the flag. */
+export function wholeNumber(flag: string, min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/u.test(text) ? Number(text) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    throw new UserError(
+      `${flag}: expected a whole number from ${min} to ${max}, not ${JSON.stringify(text)}`,
+    );
+  };
+}
+
+/** Reads a duration in seconds, as `2` or `0.5`; the UserError names the flag. */
+export function seconds(flag: string, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^(?:\d+(?:\.\d*)?|\.\d+)$/u.test(text) ? Number(text) : Number.NaN;
+    if (value > 0 && value <= max) return value;
+    throw new UserError(
+      `${flag}: expected seconds, more than 0 and at most ${max}, not ${JSON.stringify(text)}`,
+    );
+  };
+}
+
+/** Reads one of a few words; the UserError names the flag and the words. */
+export function oneOf<T extends string>(flag: string, words: readonly T[]): (text: string) => T {
+  return (text) => {
+    const word = words.find((known) => known === text);
+    if (word !== undefined) return word;
+    throw new UserError(
+      `${flag}: ${JSON.stringify(text)} is not known (known: ${words.join(', ')})`,
+    );
+  };
+}

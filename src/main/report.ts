@@ -1,0 +1,211 @@
+import Table from 'cli-table3';
+import type {
+  BenchDocument,
+  Environment,
+  FaultClass,
+  LockResult,
+  RunResult,
+  WalkCounts,
+} from './result.ts';
+
+const faultClasses: readonly FaultClass[] = ['translation', 'permission', 'access'];
+const none = '-';
+
+/** A run as a text for people, ending in a newline: what happened, what it cost, whether it held. */
+export function runReport(result: RunResult): string {
+  return [
+    headline(result),
+    '',
+    faultTable(result),
+    '',
+    lockTable(result.locks),
+    '',
+    tlbiLine(result),
+    tableLine(result),
+    retryLine(result),
+    samplingLine(result),
+    environmentLine(result.environment),
+    '',
+    ...verdictLines(result),
+    '',
+  ].join('\n');
+}
+
+/** A benchmark as a text for people, ending in a newline. */
+export function benchReport(document: BenchDocument): string {
+  const rows = document.results.map((row) => [
+    row.port === undefined ? row.name : `${row.name} (${row.port})`,
+    String(row.vcpus),
+    figure(row.p50, row.unit),
+    figure(row.p99, row.unit),
+    figure(row.min, row.unit),
+    Object.entries(row.ratioTo)
+      .map(([name, ratio]) => `${ratio.toFixed(2)}x ${name}`)
+      .join(', '),
+  ]);
+  const text = table(['benchmark', 'vCPUs', 'p50', 'p99', 'min', 'against'], rows, [0, 5]);
+  return [text, '', environmentLine(document.environment), ''].join('\n');
+}
+
+/** A duration in nanoseconds with three digits and its unit; `-` for null. */
+export function duration(nanoseconds: number | null): string {
+  if (nanoseconds === null) return none;
+  const steps: readonly [number, string][] = [
+    [1e9, 's'],
+    [1e6, 'ms'],
+    [1e3, 'µs'],
+  ];
+  // Rounding to three digits may carry into the next unit: 999,999 ns are 1.00 ms.
+  const [size, unit] = steps.find(([step]) => nanoseconds >= step * 0.9995) ?? [1, 'ns'];
+  if (size === 1) return `${Math.round(nanoseconds)} ns`;
+  const value = nanoseconds / size;
+  return `${value >= 999.5 ? Math.round(value) : value.toPrecision(3)} ${unit}`;
+}
+
+function headline(result: RunResult): string {
+  const { first, count } = result.seeds;
+  const seeds = count === 1 ? `seed ${first}` : `seeds ${first} to ${first + count - 1}`;
+  const engine = result.engine === 'threads' ? `threads (${result.port})` : result.engine;
+  return [
+    `${result.workload}: ${amount(result.vcpus, 'vCPU')}, engine ${engine}, kvm ${result.kvm}, ${seeds}`,
+    `${amount(result.guestAccesses, 'guest access', 'guest accesses')} and ${amount(result.faults.total, 'fault')} in ` +
+      `${result.wallSeconds.toFixed(2)} s: ${number(Math.round(result.faults.perSecond))} faults per second`,
+  ].join('\n');
+}
+
+function faultTable(result: RunResult): string {
+  const rows = faultClasses.map((name) => {
+    const { p50, p90, p99, max } = result.latencyNs[name];
+    return [
+      name,
+      number(result.faults[name]),
+      walksEach(result.walks[name]),
+      ...[p50, p90, p99, max].map(duration),
+    ];
+  });
+  return table(['fault', 'count', 'walks each', 'p50', 'p90', 'p99', 'max'], rows, [0]);
+}
+
+function walksEach({ min, max, mean }: WalkCounts): string {
+  if (min === null || max === null) return none;
+  return min === max ? String(min) : `${min} to ${max}, mean ${(mean ?? 0).toFixed(2)}`;
+}
+
+function lockTable(locks: readonly LockResult[]): string {
+  if (locks.length === 0) return 'no locks were taken';
+  const rows = locks.map(({ name, mode, acquisitions, contended, waitNs, holdNs }) => [
+    name,
+    mode,
+    number(acquisitions),
+    number(contended),
+    ...[waitNs.p50, waitNs.p99, waitNs.total, holdNs.p50, holdNs.p99].map(duration),
+  ]);
+  const heads = [
+    'lock',
+    'mode',
+    'taken',
+    'contended',
+    'wait p50',
+    'wait p99',
+    'wait in all',
+    'held p50',
+    'held p99',
+  ];
+  return table(heads, rows, [0, 1]);
+}
+
+function tlbiLine({ tlbi }: RunResult): string {
+  const counts: readonly (readonly [number, string])[] = [
+    [tlbi.byIpa, 'by IPA'],
+    [tlbi.local, 'local'],
+    [tlbi.range, 'by range'],
+    [tlbi.vmid, 'by VMID'],
+    [tlbi.all, 'of all'],
+  ];
+  return `TLB invalidations: ${counts.map(([count, kind]) => `${number(count)} ${kind}`).join(', ')}`;
+}
+
+function tableLine({ tables }: RunResult): string {
+  const leaves = Object.entries(tables.leaves)
+    .filter(([, count]) => count > 0)
+    .map(([size, count]) => `${number(count)} of ${size}`);
+  const mapped = leaves.length === 0 ? 'no leaves' : `leaves ${leaves.join(', ')}`;
+  return `stage-2 table: ${amount(tables.pages, 'page')}, ${mapped}, digest ${tables.digest}`;
+}
+
+function retryLine({ faults }: RunResult): string {
+  return `retried because the host changed the page meanwhile: ${number(faults.retried)}`;
+}
+
+function samplingLine({ sampling, eventDigest }: RunResult): string {
+  const text = `timed: ${oneIn(sampling.latency, 'fault')}, ${oneIn(sampling.hold, 'lock hold')}, every contended wait`;
+  return eventDigest === null ? text : `${text}; event digest ${eventDigest}`;
+}
+
+function oneIn(n: number, noun: string): string {
+  return n === 1 ? `every ${noun}` : `one ${noun} in ${n}`;
+}
+
+function environmentLine({ cpu, cores, load, node, platform }: Environment): string {
+  return `on ${amount(cores, 'core')} of ${cpu}, load ${load.toFixed(1)}, Node ${node}, ${platform}: a simulator's times, not hardware's`;
+}
+
+function verdictLines(result: RunResult): string[] {
+  if (result.ok) {
+    const { digest, leaves } = result.check;
+    const how = digest === 'exact' ? '' : ' once all of it was write-protected';
+    return [
+      `PASSED: the table equals the reference${how} (${amount(leaves, 'leaf', 'leaves')}), and no write was lost`,
+    ];
+  }
+  const lines = result.violations.map(({ verdict, message, schedule }) =>
+    schedule === '' ? `  ${verdict}: ${message}` : `  ${verdict}: ${message} [${schedule}]`,
+  );
+  return [`FAILED: ${amount(result.violations.length, 'violation')}`, ...lines];
+}
+
+function figure(value: number, unit: string): string {
+  return unit === 'ns'
+    ? duration(value)
+    : `${value < 100 ? Number(value.toPrecision(3)) : number(Math.round(value))} ${unit}`;
+}
+
+function number(value: number): string {
+  return value.toLocaleString('en-US');
+}
+
+function amount(count: number, one: string, many: string = `${one}s`): string {
+  return `${number(count)} ${count === 1 ? one : many}`;
+}
+
+/** Columns without borders; those in `left` start at the left, the others end at the right. */
+function table(
+  heads: readonly string[],
+  rows: readonly (readonly string[])[],
+  left: readonly number[],
+): string {
+  const grid = new Table({
+    head: [...heads],
+    colAligns: heads.map((_, column) => (left.includes(column) ? 'left' : 'right')),
+    chars: {
+      top: '',
+      'top-mid': '',
+      'top-left': '',
+      'top-right': '',
+      bottom: '',
+      'bottom-mid': '',
+      'bottom-left': '',
+      'bottom-right': '',
+      left: '',
+      'left-mid': '',
+      mid: '',
+      'mid-mid': '',
+      right: '',
+      'right-mid': '',
+      middle: '',
+    },
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 2 },
+  });
+  grid.push(...rows.map((row) => [...row]));
+  return grid.toString().replaceAll(/ +$/gmu, '');
+}

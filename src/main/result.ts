@@ -1,0 +1,134 @@
+/**
+ * The JSON documents that commands write with `--json`. The keys are a contract with whoever reads them: keys may be added,
+ * never renamed or dropped, and the schema's number goes up when a meaning changes.
+ */
+
+/** The classes in which faults, walks and latencies are counted: by the fault status of the syndrome. */
+export type FaultClass = 'translation' | 'permission' | 'access';
+
+/** Software walks of the live stage-2 table per fault, between the fault's entry and its return. Null where none was counted. */
+export interface WalkCounts {
+  readonly faults: number;
+  readonly min: number | null;
+  readonly max: number | null;
+  readonly mean: number | null;
+}
+
+/** Nanoseconds; null where nothing was sampled. */
+export interface Percentiles {
+  readonly p50: number | null;
+  readonly p90: number | null;
+  readonly p99: number | null;
+  readonly max: number | null;
+}
+
+/** Percentiles and the sum of all that was timed, in nanoseconds; null where nothing was. */
+export interface TimedTotal extends Percentiles {
+  readonly total: number | null;
+}
+
+/** One lock in one mode. A wait is timed only when contended; holds are sampled, one in `RunResult.sampling.hold`. */
+export interface LockResult {
+  readonly name: string;
+  readonly mode: 'read' | 'write' | 'spin';
+  readonly acquisitions: number;
+  readonly contended: number;
+  readonly waitNs: TimedTotal;
+  readonly holdNs: TimedTotal;
+}
+
+/** What a check found wrong. `schedule` replays it; empty where the engine records none (threads). */
+export interface Violation {
+  readonly verdict: string;
+  readonly message: string;
+  readonly schedule: string;
+}
+
+/** The machine a result was taken on; wall-clock figures compare only within one. */
+export interface Environment {
+  readonly node: string;
+  readonly v8: string;
+  readonly cpu: string;
+  readonly cores: number;
+  /** Load average of the last minute, when the run began. */
+  readonly load: number;
+  readonly platform: string;
+}
+
+/** How often one phase ran and how long in all, in seconds. */
+export interface PhaseResult {
+  readonly name: string;
+  readonly runs: number;
+  readonly wallSeconds: number;
+}
+
+/** The document of `faultline run`. */
+export interface RunResult {
+  readonly schema: 'faultline.run/1';
+  readonly ok: boolean;
+  readonly workload: string;
+  readonly engine: 'threads' | 'explore';
+  readonly port: 'wasm' | 'js' | 'explore';
+  readonly kvm: '5.10';
+  readonly vcpus: number;
+  readonly seed: number;
+  /** Seeds run one after another; figures are of all of them together. */
+  readonly seeds: { readonly first: number; readonly count: number };
+  readonly wallSeconds: number;
+  readonly guestAccesses: number;
+  readonly faults: {
+    readonly total: number;
+    readonly translation: number;
+    readonly permission: number;
+    readonly access: number;
+    readonly retried: number;
+    readonly perSecond: number;
+  };
+  readonly walks: Readonly<Record<FaultClass, WalkCounts>>;
+  readonly latencyNs: Readonly<Record<FaultClass, Percentiles>>;
+  readonly locks: readonly LockResult[];
+  /** Invalidations posted, by kind. */
+  readonly tlbi: {
+    readonly byIpa: number;
+    readonly local: number;
+    readonly range: number;
+    readonly vmid: number;
+    readonly all: number;
+  };
+  readonly tables: {
+    /** Of the stage-2 table at the end, in hex. */
+    readonly digest: string;
+    /** Table pages in use. */
+    readonly pages: number;
+    readonly leaves: Readonly<Record<'4K' | '2M' | '1G', number>>;
+  };
+  /** How the table was compared with the reference, and how many leaves the reference has. */
+  readonly check: { readonly digest: 'exact' | 'after-write-protect'; readonly leaves: number };
+  /** One in N is timed; 1 is all of them. */
+  readonly sampling: { readonly latency: number; readonly hold: number };
+  /** Of all events of all seeds, in hex: equal for equal seeds. Null under `threads`, which has no event order. */
+  readonly eventDigest: string | null;
+  readonly environment: Environment;
+  readonly violations: readonly Violation[];
+  readonly phases?: readonly PhaseResult[];
+}
+
+/** One figure of a benchmark, in `unit`; `ratioTo` divides its p50 by another's, named by the key. */
+export interface BenchResult {
+  readonly name: string;
+  readonly kvm: '5.10';
+  readonly vcpus: number;
+  readonly unit: string;
+  readonly p50: number;
+  readonly p99: number;
+  readonly min: number;
+  readonly ratioTo: Readonly<Record<string, number>>;
+  readonly port?: 'wasm' | 'js' | 'explore';
+}
+
+/** The document of `faultline bench`. */
+export interface BenchDocument {
+  readonly schema: 'faultline.bench/1';
+  readonly environment: Environment;
+  readonly results: readonly BenchResult[];
+}

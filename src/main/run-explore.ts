@@ -1,0 +1,96 @@
+/** Runs under `explore`: all agents in this thread, one random schedule per seed. */
+import { explore } from '#port';
+import { EventDigest } from '../engine/events.ts';
+import { Execution, type AgentSpec } from '../engine/execution.ts';
+import { RandomScheduler } from '../explore/random.ts';
+import { AgentFailure } from '../workers/failure.ts';
+import { HostAgent } from '../workers/host-agent.ts';
+import { hostAgent, statisticsOf } from '../workers/layout.ts';
+import { runAgent, runConductor } from '../workers/rounds.ts';
+import type { Scenario } from '../workers/scenario.ts';
+import { STATISTICS } from '../workers/statistics.ts';
+import { VcpuAgent } from '../workers/vcpu-agent.ts';
+import { worldOf } from '../workers/world.ts';
+import type { Violation } from './result.ts';
+import type { EngineRun, RunHooks } from './run.ts';
+import type { RunOptions } from './run-options.ts';
+import { createSharedWorld, type SharedWorld } from './shared-world.ts';
+import { Totals } from './totals.ts';
+import { StuckError, UserError } from './user-error.ts';
+import { verify, type Verification } from './verify/verify.ts';
+import { violationsOf } from './violations.ts';
+
+/** Steps after which an execution counts as endless. */
+const STEPS_MAX = 50_000_000;
+/** Seeds between two looks at the world outside. */
+const SEEDS_PER_TURN = 16;
+
+export async function runExplore(scenario: Scenario, options: RunOptions, hooks: RunHooks): Promise<EngineRun> {
+  const shared = createSharedWorld(scenario);
+  shared.explore.baseline();
+  const totals = new Totals();
+  const digest = new EventDigest();
+  let violations: Violation[] = [];
+  let verification: Verification | undefined;
+  let seeds = 0;
+  for (; seeds < options.seeds && violations.length === 0; seeds++) {
+    const seed = options.seed + seeds;
+    if (seeds % SEEDS_PER_TURN === 0) await lookOutside(options, totals, seed);
+    shared.explore.restore();
+    runSeed(shared, digest, seed);
+    totals.add(shared.memory, shared.layout);
+    hooks.beforeVerify?.(shared);
+    verification = verify(shared.world);
+    violations = violationsOf(verification, totals, options, seed);
+  }
+  if (verification === undefined) throw new Error('a run without a seed');
+  return { totals, verification, violations, seeds, eventDigest: digest.hex() };
+}
+
+/** Lets signals in and progress out. */
+async function lookOutside(options: RunOptions, totals: Totals, seed: number): Promise<void> {
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+  options.signal?.throwIfAborted();
+  options.onProgress?.({
+    round: 1,
+    accesses: totals.counter(STATISTICS.accesses),
+    faults: totals.faults().total,
+    seed,
+  });
+}
+
+function runSeed(shared: SharedWorld, digest: EventDigest, seed: number): void {
+  const agents = agentsOf(shared, seed);
+  const scheduler = new RandomScheduler(seed);
+  const result = explore(new Execution({ agents, scheduler, stepsMax: STEPS_MAX, sinks: [digest] }));
+  if (result.outcome === 'completed') return;
+  if (result.outcome === 'threw') {
+    const { error } = result;
+    if (error instanceof AgentFailure && error.kind === 'noMemory') throw new UserError(error.message);
+    if (!(error instanceof AgentFailure)) throw error;
+  }
+  const what = result.outcome === 'deadlock' ? 'deadlock: ' : '';
+  throw new StuckError(`seed ${seed}, step ${result.steps}: ${what}${result.detail}`);
+}
+
+/** The agents of a run, built anew: each with its own view of the world. */
+export function agentsOf({ layout, world }: SharedWorld, seed: number): AgentSpec[] {
+  const { scenario } = world;
+  const vcpus = Array.from({ length: scenario.vcpus }, (_, id): AgentSpec => {
+    const own = worldOf(scenario, layout);
+    return {
+      name: `vCPU ${id}`,
+      statistics: statisticsOf(layout, id),
+      start: () => runAgent(own, new VcpuAgent(own, id, seed)),
+    };
+  });
+  const own = worldOf(scenario, layout);
+  const host = {
+    name: 'host',
+    statistics: statisticsOf(layout, hostAgent(layout)),
+    start: () => runConductor(own, new HostAgent(own), { rounds: scenario.repeat }),
+  };
+  return [...vcpus, host];
+}

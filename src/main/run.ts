@@ -1,0 +1,85 @@
+/** A run: every seed in turn on the chosen engine, verified after each, and the figures of all. */
+import { HOLD_SAMPLE } from '../locking/spin-lock.ts';
+import { STATISTICS } from '../workers/statistics.ts';
+import { LATENCY_SAMPLE } from '../workers/vcpu-agent.ts';
+import type { Scenario } from '../workers/scenario.ts';
+import { environment } from './environment.ts';
+import type { RunResult, Violation } from './result.ts';
+import { runExplore } from './run-explore.ts';
+import type { RunOptions } from './run-options.ts';
+import { runThreads } from './run-threads.ts';
+import type { SharedWorld } from './shared-world.ts';
+import type { Totals } from './totals.ts';
+import type { Verification } from './verify/verify.ts';
+
+/** Seams for tests. */
+export interface RunHooks {
+  /** Called after the agents ended and before the verification: a test breaks something here. */
+  readonly beforeVerify?: (shared: SharedWorld) => void;
+  /** The worker module instead of the vCPU thread. */
+  readonly entry?: URL;
+}
+
+/** What an engine hands back. */
+export interface EngineRun {
+  readonly totals: Totals;
+  /** Of the last seed run. */
+  readonly verification: Verification;
+  readonly violations: readonly Violation[];
+  /** Seeds run: fewer than asked for if one was violated. */
+  readonly seeds: number;
+  readonly eventDigest: string | null;
+}
+
+/**
+ * Runs a scenario. Ends at the first seed that violates something.
+ * @throws UserError for what cannot be run, StuckError for a deadlock, a livelock or a dead worker.
+ */
+export async function runWorkload(
+  scenario: Scenario,
+  options: RunOptions,
+  hooks: RunHooks = {},
+): Promise<RunResult> {
+  const before = environment();
+  const run =
+    options.engine === 'threads'
+      ? await runThreads(scenario, options, hooks)
+      : await runExplore(scenario, options, hooks);
+  const { totals, verification, violations } = run;
+  return {
+    schema: 'faultline.run/1',
+    ok: violations.length === 0,
+    workload: scenario.name,
+    engine: options.engine,
+    port: options.engine === 'threads' ? options.port : 'explore',
+    kvm: options.kvm,
+    vcpus: scenario.vcpus,
+    seed: options.seed,
+    seeds: { first: options.seed, count: run.seeds },
+    wallSeconds: totals.counter(STATISTICS.wallNs) / 1e9,
+    guestAccesses: totals.counter(STATISTICS.accesses),
+    faults: totals.faults(),
+    walks: {
+      translation: totals.walks('translation'),
+      permission: totals.walks('permission'),
+      access: totals.walks('access'),
+    },
+    latencyNs: {
+      translation: totals.latency('translation'),
+      permission: totals.latency('permission'),
+      access: totals.latency('access'),
+    },
+    locks: totals.locks(),
+    tlbi: totals.tlbi(),
+    tables: {
+      digest: verification.digest,
+      pages: verification.tablePages,
+      leaves: { '4K': verification.leaves[3], '2M': verification.leaves[2], '1G': verification.leaves[1] },
+    },
+    check: { digest: verification.comparison, leaves: verification.referenceLeaves },
+    sampling: { latency: LATENCY_SAMPLE, hold: HOLD_SAMPLE },
+    eventDigest: run.eventDigest,
+    environment: before,
+    violations,
+  };
+}

@@ -1,0 +1,50 @@
+/** The shared memory of a run and the main thread's view of it. */
+import { attach, drive } from '#port';
+import type { ExploreMemory } from '../engine/explore-memory.ts';
+import type { EngineMemory } from '../engine/port.ts';
+import { MEMORY_BYTES_MAX, layoutOf, mainAgent, statisticsOf, type Layout } from '../workers/layout.ts';
+import type { Scenario } from '../workers/scenario.ts';
+import { worldOf, type World } from '../workers/world.ts';
+import { UserError } from './user-error.ts';
+
+const WASM_PAGE = 65536;
+const MIB = 2 ** 20;
+
+export interface SharedWorld {
+  readonly memory: EngineMemory;
+  readonly layout: Layout;
+  /** The main thread's own view; it acts only while no agent runs. */
+  readonly world: World;
+  readonly explore: ExploreMemory;
+}
+
+/**
+ * Allocates the memory of a scenario (shared for threads), and creates the VM in it.
+ * @throws UserError if it would take more than 4 GiB.
+ */
+export function createSharedWorld(scenario: Scenario): SharedWorld {
+  const layout = layoutOf(scenario);
+  if (layout.bytes > MEMORY_BYTES_MAX) {
+    const need = Math.ceil(layout.bytes / MIB);
+    throw new UserError(
+      `${scenario.name}: machine.memory: the run needs ${need} MiB of shared memory with its logs and tables, at most 4096 MiB are possible`,
+    );
+  }
+  const pages = Math.ceil(layout.bytes / WASM_PAGE);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  return bindSharedWorld(scenario, memory);
+}
+
+/** The same in memory that exists, zeroed. */
+export function bindSharedWorld(scenario: Scenario, memory: EngineMemory): SharedWorld {
+  const layout = layoutOf(scenario);
+  const explore = attach({
+    memory,
+    statistics: statisticsOf(layout, mainAgent(layout)),
+    stop: layout.words.stop,
+    seed: 0,
+  });
+  const world = worldOf(scenario, layout);
+  if (!drive(world.vm.initStage2())) throw new Error('no memory for the stage-2 root');
+  return { memory, layout, world, explore };
+}

@@ -1,0 +1,94 @@
+/** Sums the statistics blocks of agents, over all agents and all seeds of a run. */
+import { BUCKETS, percentiles } from '../engine/histogram.ts';
+import type { EngineMemory } from '../engine/port.ts';
+import { hostAgent, statisticsOf, type Layout } from '../workers/layout.ts';
+import { FAULT_CLASSES, STATISTICS, WALKS_MAX, type FaultClass } from '../workers/statistics.ts';
+import type { LockResult, Percentiles, RunResult, TimedTotal, WalkCounts } from './result.ts';
+
+const NOTHING_TIMED: Percentiles = { p50: null, p90: null, p99: null, max: null };
+
+/** Float counters and 32-bit counters of blocks, added up word by word. */
+export class Totals {
+  readonly #floats = new Float64Array(STATISTICS.bytes / 8);
+  readonly #words = new Float64Array(STATISTICS.bytes / 4);
+
+  /** Adds the blocks of the agents of one finished run. */
+  add(memory: EngineMemory, layout: Layout): void {
+    const floats = new Float64Array(memory.buffer);
+    const words = new Uint32Array(memory.buffer);
+    for (let agent = 0; agent <= hostAgent(layout); agent++) {
+      const at = statisticsOf(layout, agent);
+      for (let i = 0; i < this.#floats.length; i++) {
+        this.#floats[i] = (this.#floats[i] as number) + (floats[at / 8 + i] as number);
+      }
+      for (let i = 0; i < this.#words.length; i++) {
+        this.#words[i] = (this.#words[i] as number) + (words[at / 4 + i] as number);
+      }
+    }
+  }
+
+  counter(offset: number): number {
+    return this.#floats[offset / 8] as number;
+  }
+
+  faults(): RunResult['faults'] {
+    const of = (name: FaultClass): number => this.counter(STATISTICS.faults[name].faults);
+    const total = FAULT_CLASSES.reduce((sum, name) => sum + of(name), 0);
+    const seconds = this.counter(STATISTICS.wallNs) / 1e9;
+    return {
+      total,
+      translation: of('translation'),
+      permission: of('permission'),
+      access: of('access'),
+      retried: this.counter(STATISTICS.retried),
+      perSecond: seconds > 0 ? total / seconds : 0,
+    };
+  }
+
+  /** Software walks per fault of a class. */
+  walks(name: FaultClass): WalkCounts {
+    const at = STATISTICS.faults[name].walks / 4;
+    const counts = this.#words.subarray(at, at + WALKS_MAX + 1);
+    const seen = Array.from(counts.entries()).filter(([, faults]) => faults > 0);
+    const faults = seen.reduce((sum, [, n]) => sum + n, 0);
+    if (faults === 0) return { faults: 0, min: null, max: null, mean: null };
+    const walks = seen.reduce((sum, [each, n]) => sum + each * n, 0);
+    return { faults, min: seen[0]?.[0] ?? null, max: seen.at(-1)?.[0] ?? null, mean: walks / faults };
+  }
+
+  latency(name: FaultClass): Percentiles {
+    return percentiles(this.#histogram(STATISTICS.faults[name].latencyNs)) ?? NOTHING_TIMED;
+  }
+
+  locks(): LockResult[] {
+    return Object.entries(STATISTICS.locks).map(([name, at]) => ({
+      name,
+      mode: 'spin',
+      acquisitions: this.counter(at.acquisitions),
+      contended: this.counter(at.contended),
+      waitNs: this.#timed(at.waitNs, this.counter(at.waitTotalNs)),
+      holdNs: this.#timed(at.holdNs, null),
+    }));
+  }
+
+  tlbi(): RunResult['tlbi'] {
+    const { byIpa, local, vmid, all } = STATISTICS.tlbi;
+    return {
+      byIpa: this.counter(byIpa),
+      local: this.counter(local),
+      range: 0,
+      vmid: this.counter(vmid),
+      all: this.counter(all),
+    };
+  }
+
+  #timed(offset: number, total: number | null): TimedTotal {
+    const found = percentiles(this.#histogram(offset));
+    return found === null ? { ...NOTHING_TIMED, total: null } : { ...found, total };
+  }
+
+  #histogram(offset: number): Float64Array {
+    return this.#words.subarray(offset / 4, offset / 4 + BUCKETS);
+  }
+}
+

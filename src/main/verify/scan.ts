@@ -1,0 +1,42 @@
+/** What a stage-2 table holds after a run: its leaves, and each table page with its counted entries. */
+import type { Op } from '#port';
+import type { Level, Phys } from '../../machine/address.ts';
+import type { Descriptor } from '../../machine/descriptor.ts';
+import { FRAME_BYTES } from '../../machine/frames.ts';
+import type { Outcome } from '../../pgtable/outcome.ts';
+import type { Pgtable } from '../../pgtable/pgtable.ts';
+import { Visit, walk, type VisitContext, type Visitor } from '../../pgtable/walker.ts';
+
+export interface ScannedLeaf {
+  readonly entry: Descriptor;
+  readonly level: Level;
+}
+
+export class TableScan implements Visitor {
+  readonly flags: number = Visit.leaf | Visit.tablePre;
+  /** By first IPA. */
+  readonly leaves: Map<number, ScannedLeaf> = new Map();
+  /** Counted entries by table page, root pages included. */
+  readonly counted: Map<Phys, number> = new Map();
+
+  constructor(pgt: Pgtable) {
+    for (let i = 0; i < pgt.pgdPages; i++) this.counted.set((pgt.pgd + i * FRAME_BYTES) as Phys, 0);
+  }
+
+  *visit(context: VisitContext, reason: Visit): Op<Outcome> {
+    const { old, table, addr, level } = context;
+    if (!old.isValid()) return 'ok';
+    this.counted.set(table, (this.counted.get(table) ?? 0) + 1);
+    if (reason === Visit.leaf) this.leaves.set(addr, { entry: old, level });
+    else this.counted.set(old.address(), this.counted.get(old.address()) ?? 0);
+    return 'ok';
+  }
+}
+
+/** Scans the whole table. */
+export function* scanTable(pgt: Pgtable): Op<TableScan> {
+  const scan = new TableScan(pgt);
+  const outcome = yield* walk(pgt, 0, 2 ** pgt.iaBits, scan);
+  if (outcome !== 'ok') throw new Error(`scanTable: ${outcome}`);
+  return scan;
+}

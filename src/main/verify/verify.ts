@@ -1,0 +1,105 @@
+/**
+ * Verification after a run, while nothing runs: the table, the references, the frames and the contents of memory against a reference
+ * that was built without the table.
+ *
+ * With a host that write-protects while vCPUs write, W may be missing where the reference allows it; then the table is compared
+ * once more, exactly, after everything was write-protected.
+ */
+import { drive, read32 } from '#port';
+import { digestTable } from '../../pgtable/digest.ts';
+import type { Pgtable } from '../../pgtable/pgtable.ts';
+import { stage2Wrprotect } from '../../pgtable/stage2-attributes.ts';
+import type { Phase, Scenario } from '../../workers/scenario.ts';
+import type { World } from '../../workers/world.ts';
+import { contents } from './contents.ts';
+import { frameAccounts, referenceCounts } from './frames.ts';
+import { leaves } from './leaves.ts';
+import { referenceDigest, referenceOf, type ReferencePage } from './reference.ts';
+import { scanTable } from './scan.ts';
+
+/** One thing that is wrong. */
+export interface Finding {
+  readonly verdict: string;
+  readonly message: string;
+}
+
+export interface Verification {
+  readonly findings: readonly Finding[];
+  /** Findings beyond {@link FINDINGS_MAX}. */
+  readonly more: number;
+  /** The table's digest as the run left it. */
+  readonly digest: string;
+  /** Table pages, the root's included. */
+  readonly tablePages: number;
+  /** Leaves per level. */
+  readonly leaves: readonly [number, number, number, number];
+  /** How the digest was compared. */
+  readonly comparison: 'exact' | 'after-write-protect';
+  readonly referenceLeaves: number;
+}
+
+/** Findings that are shown; the rest is counted. */
+export const FINDINGS_MAX = 20;
+
+export function verify(world: World): Verification {
+  const pgt = drive(world.vm.pgt());
+  if (pgt === null) throw new Error('verification without a stage-2 table');
+  const pages = referenceOf(world);
+  const scan = drive(scanTable(pgt));
+  const digest = drive(digestTable(pgt));
+  const hex = digest.hex();
+  const reference = referenceDigest(world, pages, true).hex();
+  const exact = hex === reference || !mayLackPermissions(world.scenario);
+  const findings = [
+    ...notifierClosed(world),
+    ...leaves(scan, pages, exact),
+    ...(exact ? sameDigest(hex, reference) : afterWriteProtect(world, pgt, pages)),
+    ...referenceCounts(world, scan),
+    ...frameAccounts(world, scan),
+    ...contents(world, pages),
+  ];
+  return {
+    findings: findings.slice(0, FINDINGS_MAX),
+    more: Math.max(0, findings.length - FINDINGS_MAX),
+    digest: hex,
+    tablePages: scan.counted.size,
+    leaves: digest.leaves,
+    comparison: exact ? 'exact' : 'after-write-protect',
+    referenceLeaves: pages.length,
+  };
+}
+
+function sameDigest(digest: string, reference: string): Finding[] {
+  if (digest === reference) return [];
+  return [{ verdict: 'digest', message: `the table's digest is ${digest}, the reference's ${reference}` }];
+}
+
+function afterWriteProtect(world: World, pgt: Pgtable, pages: readonly ReferencePage[]): Finding[] {
+  for (const slot of world.vm.parts.memslots.slots) {
+    const outcome = drive(stage2Wrprotect(pgt, slot.ipa, slot.bytes));
+    if (outcome !== 'ok') throw new Error(`write-protecting a slot: ${outcome}`);
+  }
+  return sameDigest(drive(digestTable(pgt)).hex(), referenceDigest(world, pages, false).hex());
+}
+
+function notifierClosed({ layout }: World): Finding[] {
+  const open = read32(layout.words.notifierCount);
+  return open === 0 ? [] : [{ verdict: 'notifier-open', message: `${open} notifier invalidations are open` }];
+}
+
+/**
+ * Whether an acknowledged write may legitimately end without W: a host that write-protects during the phase, or, while a slot
+ * logs, a read fault of one vCPU that overtakes the write fault of another on a fresh page and replaces its leaf by a read-only one
+ * (profile `5.10` maps whatever the last fault asked for).
+ */
+function mayLackPermissions(scenario: Scenario): boolean {
+  const phases = [...scenario.setup, ...scenario.rounds];
+  if (phases.some((phase) => phase.guest !== null && phase.host !== null)) return true;
+  const logs = scenario.slots.some((slot) => slot.logging) || phases.some((phase) => phase.host?.action === 'write-protect');
+  return logs && scenario.vcpus > 1 && phases.some(mixesOnSharedPages);
+}
+
+function mixesOnSharedPages({ guest }: Phase): boolean {
+  return guest?.kind === 'pattern' && guest.region === 'shared' && guest.writes > 0 && guest.writes < 1;
+}
+

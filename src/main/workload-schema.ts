@@ -1,0 +1,204 @@
+import { z } from 'zod';
+import type { Path, YamlSource } from './yaml-source.ts';
+
+/** Bytes of a page: the only granule for now is 4K. */
+export const pageBytes = 4096;
+
+/** vCPUs of one VM, at most: what KVM/arm64 allows with GICv3. */
+export const vcpusMax = 512;
+
+type Maybe<T> = T | undefined;
+
+/** A workload file with defaults filled in; sizes are in bytes. workloads/README.md says what each key means. */
+export interface WorkloadFile {
+  name: string;
+  description: string;
+  vcpus: number;
+  machine: { granule: '4K'; memory?: Maybe<number> };
+  vm: { ipaBits: number; contents: 'page' | 'line' };
+  slots: SlotEntry[];
+  setup: PhaseEntry[];
+  rounds: PhaseEntry[];
+  repeat: number;
+  explore: {
+    size?: Maybe<number>;
+    repeat?: Maybe<number>;
+    vcpus?: Maybe<number>;
+    touches?: Maybe<number>;
+  };
+}
+
+export interface SlotEntry {
+  name: string;
+  base: number;
+  size: number;
+  logging: boolean;
+  perVcpu?: Maybe<number>;
+}
+
+export interface PhaseEntry {
+  name: string;
+  guest?: Maybe<GuestEntry>;
+  host?: Maybe<{ action: 'write-protect' | 'discard'; times: number | 'until-done' }>;
+}
+
+/** A pattern or a trace; which of the other keys go with it is checked later. */
+export interface GuestEntry {
+  pattern?: Maybe<'sequential' | 'strided' | 'random' | 'zipf'>;
+  trace?: Maybe<string>;
+  slot?: Maybe<string>;
+  region?: Maybe<'shared' | 'partitioned'>;
+  touches?: Maybe<number>;
+  writes?: Maybe<number>;
+  stride?: Maybe<number>;
+  exponent?: Maybe<number>;
+  perVcpu?: Maybe<number>;
+}
+
+const units: Readonly<Record<string, number>> = {
+  '': 1,
+  K: 2 ** 10,
+  M: 2 ** 20,
+  G: 2 ** 30,
+  T: 2 ** 40,
+};
+
+/** Bytes of a size as people write it (`4096`, `0x1000`, `64K`, `16M`, `1GiB`), or null. */
+export function parseSize(value: unknown): number | null {
+  if (typeof value === 'number') return Number.isSafeInteger(value) && value >= 0 ? value : null;
+  if (typeof value !== 'string') return null;
+  const match = /^(0[xX][0-9a-fA-F]+|\d+) ?([KMGT]?)(?:i?B)?$/u.exec(value);
+  if (!match) return null;
+  const bytes = Number(match[1]) * (units[match[2] ?? ''] ?? Number.NaN);
+  return Number.isSafeInteger(bytes) ? bytes : null;
+}
+
+const size = z.unknown().transform((value, context): number => {
+  const bytes = parseSize(value);
+  if (bytes !== null) return bytes;
+  const got = value === undefined ? 'missing' : 'not a size';
+  context.addIssue({
+    code: 'custom',
+    message: `${got}: expected bytes as 4096, 0x1000, 64K, 16M or 1G`,
+  });
+  return z.NEVER;
+});
+
+const identifier = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/u,
+    'expected a short name of letters, digits, "-", "_" and "."',
+  );
+
+const count = z.int().min(1);
+const many = count.max(1_000_000_000);
+const repeats = count.max(1_000_000);
+const share = z.number().min(0).max(1);
+
+const guest = z.strictObject({
+  pattern: z.enum(['sequential', 'strided', 'random', 'zipf']).optional(),
+  trace: z.string().min(1).optional(),
+  slot: identifier.optional(),
+  region: z.enum(['shared', 'partitioned']).optional(),
+  touches: many.optional(),
+  writes: share.optional(),
+  stride: many.optional(),
+  exponent: z.number().min(0.01).max(10).optional(),
+  perVcpu: size.optional(),
+});
+
+const host = z.strictObject({
+  action: z.enum(['write-protect', 'discard']),
+  times: z
+    .union(
+      [repeats, z.literal('until-done')],
+      'expected a whole number from 1 to 1000000, or until-done',
+    )
+    .default(1),
+});
+
+const phase = z.strictObject({ name: identifier, guest: guest.optional(), host: host.optional() });
+
+const slot = z.strictObject({
+  name: identifier,
+  base: size,
+  size,
+  logging: z.boolean().default(false),
+  perVcpu: size.optional(),
+});
+
+const workload: z.ZodType<WorkloadFile> = z.strictObject({
+  name: identifier,
+  description: z.string().min(1).max(400),
+  vcpus: count.max(vcpusMax),
+  machine: z
+    .strictObject({ granule: z.literal('4K').default('4K'), memory: size.optional() })
+    .prefault({}),
+  vm: z
+    .strictObject({
+      ipaBits: z.int().min(32).max(48).default(40),
+      contents: z.enum(['page', 'line']).default('page'),
+    })
+    .prefault({}),
+  slots: z.array(slot).min(1),
+  setup: z.array(phase).default([]),
+  rounds: z.array(phase).default([]),
+  repeat: repeats.default(1),
+  explore: z
+    .strictObject({
+      size: size.optional(),
+      repeat: repeats.optional(),
+      vcpus: count.max(vcpusMax).optional(),
+      touches: many.optional(),
+    })
+    .prefault({}),
+});
+
+/** The document as a workload, defaults filled in. Throws a UserError about the first field that is wrong. */
+export function checkShape(source: YamlSource): WorkloadFile {
+  const result = workload.safeParse(source.value, { reportInput: true });
+  if (result.success) return result.data;
+  throw problemOf(source, result.error.issues[0]);
+}
+
+function problemOf(source: YamlSource, issue: z.core.$ZodIssue | undefined): Error {
+  if (!issue) return source.problem([], 'not a workload');
+  const path: Path = issue.path.map((step) => (typeof step === 'number' ? step : String(step)));
+  if (issue.code === 'unrecognized_keys') {
+    return source.keyProblem(path, issue.keys[0] ?? '', 'unknown key');
+  }
+  if (path.length === 0) {
+    return source.problem([], 'not a workload: expected keys such as name, vcpus, slots');
+  }
+  if (issue.code === 'invalid_type') return source.problem(path, typeProblem(issue));
+  const message = issue.message.replace(/^Invalid input: |^Invalid option: /u, '');
+  return source.problem(path, message.charAt(0).toLowerCase() + message.slice(1));
+}
+
+function typeProblem({ expected, input }: z.core.$ZodIssueInvalidType): string {
+  if (input === undefined) return `missing: expected ${nameOf(expected)}`;
+  const got = Array.isArray(input)
+    ? 'a list'
+    : input !== null && typeof input === 'object'
+      ? 'a mapping'
+      : shown(input);
+  return `expected ${nameOf(expected)}, not ${got}`;
+}
+
+function shown(value: unknown): string {
+  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return text.length > 40 ? `${text.slice(0, 40)}...` : text;
+}
+
+function nameOf(expected: string): string {
+  const names: Readonly<Record<string, string>> = {
+    int: 'a whole number',
+    number: 'a number',
+    string: 'a text',
+    array: 'a list',
+    object: 'a mapping',
+    boolean: 'true or false',
+  };
+  return names[expected] ?? expected;
+}

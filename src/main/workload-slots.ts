@@ -1,0 +1,138 @@
+import type { Slot } from '../workers/scenario.ts';
+import { pageBytes, type SlotEntry, type WorkloadFile } from './workload-schema.ts';
+import type { Path, YamlSource } from './yaml-source.ts';
+
+/** Memslots of one VM, at most: what KVM/arm64 of 5.10 allows. */
+const slotsMax = 512;
+/** Everything simulated lives in one shared memory of this size. */
+const memoryBytesMax = 2 ** 32;
+const lineBytes = 64;
+
+/** A slot entry of the file and where its first copy is among the scenario's slots. */
+export interface PlacedSlot {
+  readonly index: number;
+  readonly isPerVcpu: boolean;
+  readonly pages: number;
+}
+
+export interface Placement {
+  readonly slots: readonly Slot[];
+  readonly byName: ReadonlyMap<string, PlacedSlot>;
+}
+
+interface Extent {
+  readonly entry: number;
+  readonly vcpu: number;
+  readonly base: number;
+  readonly end: number;
+}
+
+/**
+ * The slots at their guest-physical addresses, one copy per vCPU where asked for, each cut to `bytesMax`. Throws a UserError
+ * for a slot that is not page aligned, overlaps another or reaches the IPA limit.
+ */
+export function placeSlots(
+  source: YamlSource,
+  file: WorkloadFile,
+  vcpus: number,
+  bytesMax: number,
+): Placement {
+  const slots: Slot[] = [];
+  const extents: Extent[] = [];
+  const byName = new Map<string, PlacedSlot>();
+  for (const [i, entry] of file.slots.entries()) {
+    checkAlignment(source, entry, i);
+    if (byName.has(entry.name))
+      throw source.problem(['slots', i, 'name'], `there are two slots named ${entry.name}`);
+    const bytes = Math.min(entry.size, bytesMax);
+    const copies = entry.perVcpu === undefined ? 1 : vcpus;
+    byName.set(entry.name, {
+      index: slots.length,
+      isPerVcpu: entry.perVcpu !== undefined,
+      pages: bytes / pageBytes,
+    });
+    for (let vcpu = 0; vcpu < copies; vcpu += 1) {
+      const base = entry.base + vcpu * (entry.perVcpu ?? 0);
+      slots.push({ base, bytes, logging: entry.logging });
+      extents.push({ entry: i, vcpu, base, end: base + bytes });
+    }
+    if (slots.length > slotsMax)
+      throw source.problem(['slots', i], `more than ${slotsMax} slots, copies included`);
+  }
+  for (const extent of extents) checkLimit(source, file, extent);
+  checkOverlaps(source, file, extents);
+  return { slots, byName };
+}
+
+function checkAlignment(source: YamlSource, entry: SlotEntry, i: number): void {
+  for (const key of ['base', 'size', 'perVcpu'] as const) {
+    const value = entry[key] ?? 0;
+    if (value % pageBytes === 0) continue;
+    throw source.problem(
+      ['slots', i, key],
+      `0x${value.toString(16)} is not a multiple of the page size (4K)`,
+    );
+  }
+  if (entry.size === 0) throw source.problem(['slots', i, 'size'], 'a slot has at least one page');
+}
+
+/** The kernel's check, off by one as in 5.10: the last page of the IPA space is not usable. */
+function checkLimit(source: YamlSource, file: WorkloadFile, extent: Extent): void {
+  if (extent.end < 2 ** file.vm.ipaBits) return;
+  const whose = extent.vcpu > 0 ? `the copy of vCPU ${extent.vcpu}` : 'the slot';
+  throw source.problem(
+    ['slots', extent.entry, 'base'],
+    `${whose} ends at 0x${extent.end.toString(16)}: it has to end below 0x${(2 ** file.vm.ipaBits).toString(16)} (vm.ipaBits ${file.vm.ipaBits})`,
+  );
+}
+
+function checkOverlaps(source: YamlSource, file: WorkloadFile, extents: readonly Extent[]): void {
+  const inOrder = extents.toSorted((a, b) => a.base - b.base);
+  for (const [i, extent] of inOrder.entries()) {
+    const before = inOrder[i - 1];
+    if (!before || before.end <= extent.base) continue;
+    const [first, second] = before.entry < extent.entry ? [before, extent] : [extent, before];
+    const name = file.slots[first.entry]?.name ?? '';
+    const path: Path = ['slots', second.entry, first.entry === second.entry ? 'perVcpu' : 'base'];
+    const what = first.entry === second.entry ? 'its copies overlap' : `overlaps the slot ${name}`;
+    throw source.problem(path, `${what} at 0x${extent.base.toString(16)}`);
+  }
+}
+
+/**
+ * Host RAM in frames: `machine.memory`, or what the slots hold. Throws a UserError if it is less than `pagesNeeded` or obviously
+ * more than the simulator can have; the exact size of the shared memory is computed where it is laid out.
+ */
+export function hostFrames(
+  source: YamlSource,
+  file: WorkloadFile,
+  placement: Placement,
+  pagesNeeded: number,
+): number {
+  const pages = slotPages(placement);
+  const { memory } = file.machine;
+  const path: Path = memory === undefined ? ['slots'] : ['machine', 'memory'];
+  if (memory !== undefined && memory % pageBytes !== 0)
+    throw source.problem(path, 'not a multiple of the page size (4K)');
+  const frames = memory === undefined ? pages : memory / pageBytes;
+  const frameBytes = file.vm.contents === 'page' ? pageBytes : lineBytes;
+  // At the least a frame needs its contents, and a page of a slot its entry in the page table.
+  if (frames * frameBytes + pages * 8 >= memoryBytesMax) {
+    throw source.problem(
+      path,
+      `${frames} frames of ${frameBytes} bytes and ${pages} pages in slots do not fit into the 4 GiB that a simulated machine may have`,
+    );
+  }
+  if (frames < pagesNeeded) {
+    throw source.problem(
+      path,
+      `${frames} pages of memory for ${pagesNeeded} pages that the guest programs touch`,
+    );
+  }
+  return frames;
+}
+
+/** Pages of all slots together. */
+export function slotPages(placement: Placement): number {
+  return placement.slots.reduce((sum, slot) => sum + slot.bytes / pageBytes, 0);
+}

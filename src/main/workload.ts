@@ -1,0 +1,241 @@
+import { dirname } from 'node:path';
+import type {
+  HostProgram,
+  PatternProgram,
+  Phase,
+  Scenario,
+  TraceProgram,
+} from '../workers/scenario.ts';
+import { displayName, findWorkload, readText } from './input-file.ts';
+import { UserError } from './user-error.ts';
+import {
+  checkShape,
+  type GuestEntry,
+  pageBytes,
+  type PhaseEntry,
+  vcpusMax,
+  type WorkloadFile,
+} from './workload-schema.ts';
+import {
+  hostFrames,
+  type PlacedSlot,
+  type Placement,
+  placeSlots,
+  slotPages,
+} from './workload-slots.ts';
+import { isInSlots, TraceShelf } from './workload-traces.ts';
+import { type Path, YamlSource } from './yaml-source.ts';
+
+/** What the command line decides over the file's head. */
+export interface Overrides {
+  /** Instead of the file's number of vCPUs. */
+  readonly vcpus?: number | undefined;
+  /** The smaller sizes of the file's `explore:` apply. */
+  readonly explore: boolean;
+}
+
+/** With contents `line`, 64 bytes of each frame are kept: a word of 8 bytes for each vCPU. */
+const vcpusMaxOfLine = 8;
+
+/**
+ * Reads, checks and completes a workload file: a path, or the name of one that comes with the package. Throws a UserError of one
+ * line, `file:line:col: field: what is wrong`, about the first thing that is.
+ */
+export function loadWorkload(path: string, overrides: Overrides): Scenario {
+  const file = findWorkload(path);
+  const source = new YamlSource(displayName(file), readText(file));
+  return new ScenarioBuilder(source, dirname(file), overrides).build();
+}
+
+class ScenarioBuilder {
+  readonly #source: YamlSource;
+  readonly #file: WorkloadFile;
+  readonly #vcpus: number;
+  readonly #touchesMax: number;
+  readonly #isExplore: boolean;
+  readonly #placement: Placement;
+  readonly #traces: TraceShelf;
+  /** Indexes of the slots that patterns name: all of their pages may be touched. */
+  readonly #patternSlots: Set<number> = new Set();
+
+  constructor(source: YamlSource, folder: string, overrides: Overrides) {
+    this.#source = source;
+    this.#file = checkShape(source);
+    this.#isExplore = overrides.explore;
+    const { explore } = this.#file;
+    this.#touchesMax = (this.#isExplore ? explore.touches : undefined) ?? Number.POSITIVE_INFINITY;
+    this.#vcpus = this.#chooseVcpus(overrides);
+    const bytesMax = explore.size ?? Number.POSITIVE_INFINITY;
+    if (bytesMax === 0 || (explore.size ?? 0) % pageBytes !== 0) {
+      throw source.problem(['explore', 'size'], 'not a multiple of the page size (4K)');
+    }
+    const cut = this.#isExplore ? bytesMax : Number.POSITIVE_INFINITY;
+    this.#placement = placeSlots(source, this.#file, this.#vcpus, cut);
+    this.#traces = new TraceShelf({
+      source,
+      folder,
+      vcpus: this.#vcpus,
+      slots: this.#placement.slots,
+      touchesMax: this.#touchesMax,
+    });
+  }
+
+  build(): Scenario {
+    const file = this.#file;
+    const setup = file.setup.map((entry, i) => this.#phase(entry, ['setup', i]));
+    const rounds = file.rounds.map((entry, i) => this.#phase(entry, ['rounds', i]));
+    if (setup.length + rounds.length === 0) {
+      throw this.#source.problem([], 'nothing to do: there are no phases in setup or rounds');
+    }
+    return {
+      name: file.name,
+      description: file.description,
+      vcpus: this.#vcpus,
+      ipaBits: file.vm.ipaBits,
+      frames: this.#frames(),
+      contents: file.vm.contents,
+      slots: this.#placement.slots,
+      setup,
+      rounds,
+      repeat: (this.#isExplore ? file.explore.repeat : undefined) ?? file.repeat,
+    };
+  }
+
+  #chooseVcpus(overrides: Overrides): number {
+    const { vcpus: asked } = overrides;
+    if (asked !== undefined && !(Number.isInteger(asked) && asked >= 1 && asked <= vcpusMax)) {
+      throw new UserError(`--vcpus: expected a whole number from 1 to ${vcpusMax}, not ${asked}`);
+    }
+    const vcpus =
+      asked ?? (this.#isExplore ? this.#file.explore.vcpus : undefined) ?? this.#file.vcpus;
+    if (this.#file.vm.contents === 'line' && vcpus > vcpusMaxOfLine) {
+      throw this.#source.problem(
+        ['vm', 'contents'],
+        `a line holds one word for each of at most ${vcpusMaxOfLine} vCPUs, and there are ${vcpus}: use page`,
+      );
+    }
+    return vcpus;
+  }
+
+  #phase(entry: PhaseEntry, path: Path): Phase {
+    const { guest, host } = entry;
+    if (!guest && !host)
+      throw this.#source.problem(path, 'a phase needs a guest program or a host program');
+    return {
+      name: entry.name,
+      guest: guest ? this.#guest(guest, [...path, 'guest']) : null,
+      host: host ? this.#host(host, guest !== undefined, [...path, 'host']) : null,
+    };
+  }
+
+  #host(entry: NonNullable<PhaseEntry['host']>, hasGuest: boolean, path: Path): HostProgram {
+    if (entry.action === 'discard' && hasGuest) {
+      throw this.#source.problem(
+        [...path, 'action'],
+        'discard is not possible while a guest program runs: give it a phase of its own',
+      );
+    }
+    if (entry.times === 'until-done' && !hasGuest) {
+      throw this.#source.problem(
+        [...path, 'times'],
+        'until-done needs a guest program in the same phase',
+      );
+    }
+    return { action: entry.action, times: entry.times === 'until-done' ? null : entry.times };
+  }
+
+  #guest(entry: GuestEntry, path: Path): PatternProgram | TraceProgram {
+    if ((entry.pattern === undefined) === (entry.trace === undefined)) {
+      throw this.#source.problem(path, 'a guest program has either a pattern or a trace');
+    }
+    const kind = entry.pattern ?? 'trace';
+    for (const [key, value] of Object.entries(entry)) {
+      if (value === undefined || isKeyOf(kind, key)) continue;
+      throw this.#source.keyProblem(
+        path,
+        key,
+        `means nothing with ${kind === 'trace' ? 'a trace' : `the pattern ${kind}`}`,
+      );
+    }
+    return entry.trace === undefined
+      ? this.#pattern(entry, path)
+      : this.#traces.program(entry.trace, entry.perVcpu ?? 0, path);
+  }
+
+  #pattern(entry: GuestEntry, path: Path): PatternProgram {
+    const pattern = entry.pattern ?? 'sequential';
+    const slot = this.#slotOf(entry, path);
+    const region = entry.region ?? 'shared';
+    if (region === 'partitioned' && slot.pages < this.#vcpus) {
+      throw this.#source.problem(
+        [...path, 'region'],
+        `a slot of ${slot.pages} pages cannot be shared out among ${this.#vcpus} vCPUs`,
+      );
+    }
+    if (pattern === 'strided' && entry.stride === undefined) {
+      throw this.#source.problem(path, 'the pattern strided needs a stride, in pages');
+    }
+    this.#patternSlots.add(slot.index);
+    const regionPages = region === 'shared' ? slot.pages : Math.floor(slot.pages / this.#vcpus);
+    const touches = entry.touches ?? (this.#touchesMax < regionPages ? this.#touchesMax : null);
+    return {
+      kind: 'pattern',
+      pattern,
+      slot: slot.index,
+      region,
+      touches: touches === null ? null : Math.min(touches, this.#touchesMax),
+      writes: entry.writes ?? 0,
+      stride: entry.stride ?? 1,
+      exponent: entry.exponent ?? 0.99,
+    };
+  }
+
+  #slotOf(entry: GuestEntry, path: Path): PlacedSlot {
+    const name = entry.slot ?? this.#file.slots[0]?.name ?? '';
+    const slot = this.#placement.byName.get(name);
+    if (!slot) {
+      const known = [...this.#placement.byName.keys()].join(', ');
+      throw this.#source.problem(
+        [...path, 'slot'],
+        `there is no slot ${name} (there are: ${known})`,
+      );
+    }
+    if (slot.isPerVcpu) {
+      throw this.#source.problem(
+        [...path, 'slot'],
+        `the slot ${name} has a copy per vCPU: a pattern needs a slot without perVcpu`,
+      );
+    }
+    return slot;
+  }
+
+  /** Small slots need little memory: exploring restores it between executions. */
+  #frames(): number {
+    const frames = hostFrames(this.#source, this.#file, this.#placement, this.#pagesTouched());
+    return this.#isExplore ? Math.min(frames, slotPages(this.#placement)) : frames;
+  }
+
+  /** Pages that host memory has to hold: all of a slot that a pattern names, of other slots what the traces touch. */
+  #pagesTouched(): number {
+    const whole = this.#placement.slots.filter((_, index) => this.#patternSlots.has(index));
+    const alone = [...this.#traces.pages].filter((page) => !isInSlots(page, whole));
+    return whole.reduce((sum, slot) => sum + slot.bytes / pageBytes, 0) + alone.length;
+  }
+}
+
+const patternKeys: ReadonlySet<string> = new Set([
+  'pattern',
+  'slot',
+  'region',
+  'touches',
+  'writes',
+]);
+
+function isKeyOf(kind: string, key: string): boolean {
+  if (kind === 'trace') return key === 'trace' || key === 'perVcpu';
+  return (
+    patternKeys.has(key) ||
+    (kind === 'strided' && key === 'stride') ||
+    (kind === 'zipf' && key === 'exponent')
+  );
+}

@@ -1,0 +1,43 @@
+import type { Op, Word } from '#port';
+import type { Level, Phys } from '../machine/address.ts';
+
+/** Level hint of an invalidation that must not skip anything. */
+export type LevelHint = Level | 0;
+
+/**
+ * What a table needs from its owner (the kernel's `kvm_pgtable_mm_ops` and the TLB maintenance of an MMU). An absent
+ * capability is an explicit no-op. One object per agent.
+ */
+export interface MmOps {
+  /** Byte offset in shared memory of a table's word. */
+  wordOf(address: Phys): Word;
+
+  /** Takes and drops references of a table page; the last one frees it. */
+  getPage(page: Phys): Op<void>;
+  putPage(page: Phys): Op<void>;
+  /** References of a table page: 1 + counted entries. */
+  pageCount(page: Phys): Op<number>;
+  /** `count` contiguous zeroed pages with one reference each, aligned to their total size; 0 when there are none. */
+  zallocPagesExact(count: number): Op<Phys>;
+  freePagesExact(first: Phys, count: number): Op<void>;
+
+  /** Invalidates stage-2 entries of one IPA everywhere; complete on return. */
+  tlbFlushIpa(ipa: number, level: LevelHint): Op<void>;
+  /** Invalidates everything of the VMID everywhere; complete on return. */
+  tlbFlushVmid(): Op<void>;
+  /** Makes stores of new entries visible to the hardware walker: DSB ISHST. */
+  publishEntries(): Op<void>;
+
+  /** Cleans and invalidates data to the point of coherency; a no-op with FWB. */
+  dcacheCleanInvalidate(address: Phys, bytes: number): Op<void>;
+
+  /** Brackets every walk: its read section, and the walk counter. */
+  walkBegin(): void;
+  walkEnd(): void;
+}
+
+/** Where map takes its table pages from. */
+export interface TableCache {
+  /** A zeroed page with one reference, or 0 when the cache is empty. */
+  alloc(): Op<Phys>;
+}

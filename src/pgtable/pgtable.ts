@@ -1,0 +1,17 @@
+import type { Level, Phys } from '../machine/address.ts';
+import type { Geometry } from '../machine/geometry.ts';
+import type { MmOps } from './mm-ops.ts';
+
+/** No table. */
+export const NO_PGD: Phys = 0 as Phys;
+
+/** A translation table: an immutable handle, equal for every agent but for its ops. */
+export interface Pgtable {
+  readonly geometry: Geometry;
+  readonly iaBits: number;
+  readonly startLevel: Level;
+  /** The first of `pgdPages` concatenated root pages, or {@link NO_PGD}. */
+  readonly pgd: Phys;
+  readonly pgdPages: number;
+  readonly ops: MmOps;
+}

@@ -1,0 +1,140 @@
+/**
+ * Mapping a range at stage 2, profile `5.10` (specification section 4.4).
+ *
+ * The range becomes the largest aligned leaves. A block in the way is dissolved: a table and the requested leaves; the rest of
+ * the block faults back. A table in the way of a leaf is collapsed: its entry is broken and the VMID flushed before the walker goes
+ * through the detached child, whose references are dropped and whose pages are freed on the way up; then the leaf is stored.
+ */
+import type { Op, Word } from '#port';
+import type { Phys } from '../machine/address.ts';
+import { Descriptor, loadDescriptor, type Attributes } from '../machine/descriptor.ts';
+import { LAST_LEVEL } from '../machine/geometry.ts';
+import { breakEntry, clearEntry, makeEntry } from './entry.ts';
+import type { TableCache } from './mm-ops.ts';
+import type { Outcome } from './outcome.ts';
+import { NO_PGD, type Pgtable } from './pgtable.ts';
+import { stage2Attributes } from './stage2-prot.ts';
+import { Visit, VisitContext, walk, type Visitor } from './walker.ts';
+
+/** A map request: addresses and size in bytes, `prot` of {@link Prot} bits. */
+export interface MapRequest {
+  readonly ipa: number;
+  readonly size: number;
+  readonly phys: Phys;
+  readonly prot: number;
+  /** Null: no table may be allocated. */
+  readonly cache: TableCache | null;
+}
+
+/**
+ * Maps a range. `invalid` for a protection that cannot be encoded, `noMemory` when the cache ran dry: earlier leaves, and possibly an
+ * empty table, then stay. TLB maintenance for what was replaced is complete on return; DSB ISHST follows the walk, failed or not.
+ */
+export function* stage2Map(pgt: Pgtable, request: MapRequest): Op<Outcome> {
+  const attributes = stage2Attributes(request.prot);
+  if (attributes === null) return 'invalid';
+  const outcome = yield* walk(pgt, request.ipa, request.size, new Stage2Map(pgt, request, attributes));
+  yield* pgt.ops.publishEntries();
+  return outcome;
+}
+
+/** No table is being collapsed. */
+const NO_ANCHOR: Word = 0;
+
+class Stage2Map implements Visitor {
+  readonly flags = Visit.leaf | Visit.tablePre | Visit.tablePost;
+  readonly #pgt: Pgtable;
+  readonly #attributes: Attributes;
+  readonly #cache: TableCache | null;
+  #phys: number;
+  /** The entry whose table is being collapsed. */
+  #anchor = NO_ANCHOR;
+
+  constructor(pgt: Pgtable, request: MapRequest, attributes: Attributes) {
+    this.#pgt = pgt;
+    this.#attributes = attributes;
+    this.#cache = request.cache;
+    this.#phys = pgt.geometry.pageDown(request.phys);
+  }
+
+  *visit(context: VisitContext, reason: Visit): Op<Outcome> {
+    if (reason === Visit.leaf) return yield* this.#leaf(context);
+    if (reason === Visit.tablePre) yield* this.#collapse(context);
+    else if (this.#anchor !== NO_ANCHOR) yield* this.#freeDetached(context);
+    return 'ok';
+  }
+
+  *#leaf(context: VisitContext): Op<Outcome> {
+    if (this.#anchor !== NO_ANCHOR) {
+      // The page is doomed: only its references matter.
+      if (context.old.isValid()) yield* this.#pgt.ops.putPage(context.table);
+      return 'ok';
+    }
+    if (!this.#isLeafAllowed(context)) return yield* this.#installTable(context);
+    yield* this.#installLeaf(context);
+    return 'ok';
+  }
+
+  /** Specification section 4.3. */
+  #isLeafAllowed(context: VisitContext): boolean {
+    const { level, addr, end } = context;
+    if (level === LAST_LEVEL) return true;
+    const { geometry } = this.#pgt;
+    return (
+      level >= geometry.blockLevelMin &&
+      geometry.sizeOf(level) <= end - addr &&
+      geometry.isAligned(addr, level) &&
+      geometry.isAligned(this.#phys, level)
+    );
+  }
+
+  *#installLeaf(context: VisitContext): Op<void> {
+    const { old, level, table } = context;
+    const { ops, geometry } = this.#pgt;
+    const leaf = Descriptor.leaf(this.#phys as Phys, level, this.#attributes);
+    this.#phys += geometry.sizeOf(level);
+    if (!old.isValid()) {
+      yield* makeEntry(context, leaf);
+      yield* ops.getPage(table);
+      return;
+    }
+    // Valid to valid: one reference before, one after.
+    if (old.equals(leaf)) return;
+    yield* breakEntry(this.#pgt, context, level);
+    yield* makeEntry(context, leaf);
+  }
+
+  *#installTable(context: VisitContext): Op<Outcome> {
+    const { ops } = this.#pgt;
+    const child = this.#cache === null ? NO_PGD : yield* this.#cache.alloc();
+    if (child === NO_PGD) return 'noMemory';
+    if (context.old.isValid()) {
+      yield* breakEntry(this.#pgt, context, context.level);
+      yield* makeEntry(context, Descriptor.table(child));
+      return 'ok';
+    }
+    yield* makeEntry(context, Descriptor.table(child));
+    yield* ops.getPage(context.table);
+    return 'ok';
+  }
+
+  /** Before a table's children: if a leaf fits here, detach the table. Many leaves may be cached below: flush the VMID. */
+  *#collapse(context: VisitContext): Op<void> {
+    if (this.#anchor !== NO_ANCHOR || !this.#isLeafAllowed(context)) return;
+    yield* clearEntry(context);
+    yield* this.#pgt.ops.tlbFlushVmid();
+    this.#anchor = context.entry;
+  }
+
+  /** After the children of a detached table: free it; at the anchor, install the leaf. */
+  *#freeDetached(context: VisitContext): Op<void> {
+    // The anchor changed since the walker loaded it: its valid bit is clear, its address stands.
+    const entry = yield* loadDescriptor(context.entry);
+    yield* this.#pgt.ops.putPage(entry.address());
+    yield* this.#pgt.ops.putPage(context.table);
+    if (this.#anchor !== context.entry) return;
+    this.#anchor = NO_ANCHOR;
+    const { table, addr, level, end } = context;
+    yield* this.#installLeaf(new VisitContext(context.entry, table, entry, addr, level, end));
+  }
+}

@@ -1,0 +1,52 @@
+/** Unmapping a range at stage 2 (specification section 4.7). */
+import type { Op } from '#port';
+import { clearEntry } from './entry.ts';
+import type { Outcome } from './outcome.ts';
+import type { Pgtable } from './pgtable.ts';
+import { Visit, walk, type VisitContext, type Visitor } from './walker.ts';
+
+/** A table's removal takes walk-cache entries with it: no level hint may narrow that (the fix of 6.9, applied here). */
+const TABLE_REMOVED = 0;
+
+/**
+ * Removes every leaf that intersects [`ipa`, `ipa + size`), a partly covered block as a whole, and frees the tables that become
+ * empty. TLB maintenance is complete on return; the memory of cacheable leaves is cleaned to the point of coherency.
+ */
+export function* stage2Unmap(pgt: Pgtable, ipa: number, size: number): Op<Outcome> {
+  return yield* walk(pgt, ipa, size, new Stage2Unmap(pgt));
+}
+
+class Stage2Unmap implements Visitor {
+  readonly flags = Visit.leaf | Visit.tablePost;
+  readonly #pgt: Pgtable;
+
+  constructor(pgt: Pgtable) {
+    this.#pgt = pgt;
+  }
+
+  *visit(context: VisitContext, reason: Visit): Op<Outcome> {
+    if (!context.old.isValid()) return 'ok';
+    if (reason === Visit.tablePost) yield* this.#removeIfEmpty(context);
+    else yield* this.#removeLeaf(context);
+    return 'ok';
+  }
+
+  *#removeLeaf(context: VisitContext): Op<void> {
+    const { old, level, addr, table } = context;
+    const { ops, geometry } = this.#pgt;
+    yield* clearEntry(context);
+    yield* ops.tlbFlushIpa(addr, level);
+    yield* ops.putPage(table);
+    if (old.isCacheable()) yield* ops.dcacheCleanInvalidate(old.address(), geometry.sizeOf(level));
+  }
+
+  *#removeIfEmpty(context: VisitContext): Op<void> {
+    const { ops } = this.#pgt;
+    const child = context.old.address();
+    if ((yield* ops.pageCount(child)) !== 1) return;
+    yield* clearEntry(context);
+    yield* ops.tlbFlushIpa(context.addr, TABLE_REMOVED);
+    yield* ops.putPage(context.table);
+    yield* ops.putPage(child);
+  }
+}

@@ -1,0 +1,175 @@
+/**
+ * The shared memory of a run: where every structure lives, computed from the scenario alone, so that every agent computes the
+ * same. Sized once, never grown. Offset 0 holds nothing: it stands for "nowhere".
+ */
+import type { Word } from '#port';
+import { HOST_PTE_BYTES, HVA_BASE } from '../kvm/host-memory.ts';
+import { MEMCACHE_BYTES, MEMCACHE_PAGES } from '../kvm/memcache.ts';
+import { dirtyBitmapBytes, type SlotLayout } from '../kvm/memslots.ts';
+import { SpinLock } from '../locking/spin-lock.ts';
+import type { Gfn, Hva, Phys } from '../machine/address.ts';
+import { CPU_CACHE_BYTES } from '../machine/cpu.ts';
+import {
+  FRAME_BYTES,
+  FRAME_META_BYTES,
+  GUEST_RAM_BASE,
+  TABLE_RAM_BASE,
+  ZONE_STATE_BYTES,
+  type ZoneLayout,
+} from '../machine/frames.ts';
+import { GEOMETRY_4K, stage2Root } from '../machine/geometry.ts';
+import { ANSWER_BYTES, RING_BYTES, type InterconnectLayout } from '../machine/tlbi.ts';
+import type { Scenario } from './scenario.ts';
+import { LOCK_NAMES, STATISTICS, type LockName } from './statistics.ts';
+import { WORDS, type WordName } from './words.ts';
+
+/** Control words and structures that different agents write stand on lines of their own. */
+const LINE_BYTES = 128;
+/** Bytes kept of a frame when a guest keeps one line of each. */
+export const LINE_CONTENT_BYTES = 64;
+/** Bytes of a page's entry in a vCPU's log: see log.ts. */
+export const LOG_ENTRY_BYTES = 16;
+/** The largest shared memory: 32-bit addresses. */
+export const MEMORY_BYTES_MAX: number = 2 ** 32;
+
+export interface Layout {
+  /** Total size, bytes. */
+  readonly bytes: number;
+  readonly vcpus: number;
+  /** vCPUs 0..n-1, the host agent n, and n + 1 for ordinary code that sets up and verifies. */
+  readonly agents: number;
+  readonly words: Readonly<Record<WordName, Word>>;
+  readonly locks: Readonly<Record<LockName, Word>>;
+  readonly statistics: Word;
+  readonly interconnect: InterconnectLayout;
+  readonly cpuCaches: Word;
+  readonly memcaches: Word;
+  readonly slots: readonly SlotLayout[];
+  /** Pages of all slots. */
+  readonly pages: number;
+  readonly hostTable: Word;
+  /** `vcpus * pages` log entries, a vCPU's together. */
+  readonly log: Word;
+  readonly guestZone: ZoneLayout;
+  readonly tableZone: ZoneLayout;
+}
+
+/** Index of the host agent, and of the ordinary code around the run. */
+export const hostAgent = (layout: Layout): number => layout.vcpus;
+export const mainAgent = (layout: Layout): number => layout.vcpus + 1;
+
+/** Byte offset of an agent's statistics block. */
+export function statisticsOf(layout: Layout, agent: number): Word {
+  return layout.statistics + agent * STATISTICS.bytes;
+}
+
+/** Bytes of a structure that starts on a line of its own. */
+function lines(bytes: number): number {
+  return Math.ceil(bytes / LINE_BYTES) * LINE_BYTES;
+}
+
+class Space {
+  next = FRAME_BYTES;
+
+  take(bytes: number): Word {
+    const at = this.next;
+    this.next += lines(bytes);
+    return at;
+  }
+
+  takePages(bytes: number): Word {
+    this.next = Math.ceil(this.next / FRAME_BYTES) * FRAME_BYTES;
+    return this.take(bytes);
+  }
+}
+
+/** Lays out the memory of a scenario. The result may exceed {@link MEMORY_BYTES_MAX}: the caller refuses it. */
+export function layoutOf(scenario: Scenario): Layout {
+  const space = new Space();
+  const { vcpus } = scenario;
+  const agents = vcpus + 2;
+  const words = controlWords(space);
+  const pages = scenario.slots.reduce((sum, slot) => sum + slot.bytes / FRAME_BYTES, 0);
+  const layout = {
+    vcpus,
+    agents,
+    words,
+    locks: lockWords(space, agents),
+    statistics: space.takePages(agents * STATISTICS.bytes),
+    interconnect: {
+      claimed: words.tlbiClaimed,
+      posted: words.tlbiPosted,
+      ring: space.take(RING_BYTES),
+      answers: space.take(vcpus * ANSWER_BYTES),
+      cpus: vcpus,
+    },
+    cpuCaches: space.takePages(vcpus * CPU_CACHE_BYTES),
+    memcaches: space.take(vcpus * lines(MEMCACHE_BYTES)),
+    slots: slotLayouts(space, scenario),
+    pages,
+    hostTable: space.takePages(pages * HOST_PTE_BYTES),
+    log: space.takePages(vcpus * pages * LOG_ENTRY_BYTES),
+    tableZone: zone(space, TABLE_RAM_BASE, tableFrames(scenario), FRAME_BYTES),
+    guestZone: zone(space, GUEST_RAM_BASE, scenario.frames, contentBytes(scenario)),
+  };
+  return { ...layout, bytes: space.next };
+}
+
+/** Byte offset of a vCPU's memcache. */
+export function memcacheOf(layout: Layout, vcpu: number): Word {
+  return layout.memcaches + vcpu * lines(MEMCACHE_BYTES);
+}
+
+function controlWords(space: Space): Record<WordName, Word> {
+  const names = Object.keys(WORDS) as WordName[];
+  return Object.fromEntries(names.map((name) => [name, space.take(8)])) as Record<WordName, Word>;
+}
+
+function lockWords(space: Space, agents: number): Record<LockName, Word> {
+  const entries = LOCK_NAMES.map((name) => [name, space.take(SpinLock.bytes(agents))]);
+  return Object.fromEntries(entries) as Record<LockName, Word>;
+}
+
+function slotLayouts(space: Space, scenario: Scenario): SlotLayout[] {
+  let hva: number = HVA_BASE;
+  return scenario.slots.map((slot) => {
+    const pages = slot.bytes / FRAME_BYTES;
+    const first = hva;
+    hva += slot.bytes;
+    return {
+      baseGfn: (slot.base / FRAME_BYTES) as Gfn,
+      pages,
+      hva: first as Hva,
+      flags: space.take(4),
+      dirtyBitmap: space.take(dirtyBitmapBytes(pages)),
+    };
+  });
+}
+
+function contentBytes(scenario: Scenario): number {
+  return scenario.contents === 'page' ? FRAME_BYTES : LINE_CONTENT_BYTES;
+}
+
+function zone(space: Space, base: Phys, frames: number, bytesPerFrame: number): ZoneLayout {
+  return {
+    base,
+    frames,
+    contentBytes: bytesPerFrame,
+    state: space.take(ZONE_STATE_BYTES),
+    meta: space.take(frames * FRAME_META_BYTES),
+    contents: space.takePages(frames * bytesPerFrame),
+  };
+}
+
+/** Table pages that a run can need: full caches, the root with its alignment, and every table of every slot. */
+function tableFrames(scenario: Scenario): number {
+  const root = stage2Root(GEOMETRY_4K, scenario.ipaBits);
+  let frames = scenario.vcpus * MEMCACHE_PAGES + 2 * root.pages;
+  for (const slot of scenario.slots) {
+    for (let level = root.startLevel; level < 3; level++) {
+      const reach = GEOMETRY_4K.sizeOf(level as 0 | 1 | 2);
+      frames += Math.ceil(slot.bytes / reach) + 1;
+    }
+  }
+  return frames;
+}

@@ -1,0 +1,134 @@
+/** Guest programs as data: expanded to the accesses that a vCPU makes, before it enters the guest. */
+import { uniformInt } from 'pure-rand/distribution/uniformInt';
+import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
+import type { RandomGenerator } from 'pure-rand/types/RandomGenerator';
+import { FRAME_BYTES } from '../machine/frames.ts';
+import type { Layout } from './layout.ts';
+import type { PatternProgram, Scenario, TraceProgram } from './scenario.ts';
+
+/** Kinds of access as numbers. */
+export const Touch = { read: 0, write: 1, exec: 2 } as const;
+
+/** The accesses of one vCPU in one phase, in order. */
+export interface Accesses {
+  /** Page-aligned IPAs. */
+  readonly ipas: Float64Array;
+  /** Index of each page over all slots. */
+  readonly pages: Uint32Array;
+  /** {@link Touch} values. */
+  readonly kinds: Uint8Array;
+}
+
+/** Expands a phase's program for one vCPU. Equal arguments give equal accesses. */
+export function expandProgram(
+  scenario: Scenario,
+  layout: Layout,
+  program: PatternProgram | TraceProgram,
+  agent: { readonly vcpu: number; readonly seed: number },
+): Accesses {
+  if (program.kind === 'trace') return expandTrace(layout, program, agent.vcpu);
+  return expandPattern(scenario, program, agent);
+}
+
+function expandPattern(
+  scenario: Scenario,
+  program: PatternProgram,
+  agent: { readonly vcpu: number; readonly seed: number },
+): Accesses {
+  const slot = scenario.slots[program.slot];
+  if (slot === undefined) throw new Error(`no slot ${program.slot}`);
+  const random = xoroshiro128plus((agent.seed * 0x1000 + agent.vcpu) | 0);
+  const all = slot.bytes / FRAME_BYTES;
+  const share = program.region === 'shared' ? all : Math.floor(all / scenario.vcpus);
+  const first = program.region === 'shared' ? 0 : share * agent.vcpu;
+  const firstIndex = scenario.slots.slice(0, program.slot).reduce((sum, s) => sum + s.bytes / FRAME_BYTES, 0);
+  const touches = program.touches ?? share;
+  const next = pageSequence(program, share, random);
+  const accesses = emptyAccesses(touches);
+  for (let i = 0; i < touches; i++) {
+    const page = first + next(i);
+    accesses.ipas[i] = slot.base + page * FRAME_BYTES;
+    accesses.pages[i] = firstIndex + page;
+    accesses.kinds[i] = isWrite(program.writes, random) ? Touch.write : Touch.read;
+  }
+  return accesses;
+}
+
+/** Page of the i-th touch within a region of `pages` pages. */
+function pageSequence(program: PatternProgram, pages: number, random: RandomGenerator): (i: number) => number {
+  switch (program.pattern) {
+    case 'sequential':
+      return (i) => i % pages;
+    case 'strided':
+      return stridedSequence(program.stride, pages);
+    case 'random':
+      return () => uniformInt(random, 0, pages - 1);
+    case 'zipf':
+      return zipfSequence(program.exponent, pages, random);
+  }
+}
+
+/** Every `stride`-th page; each turn around the region starts one page later, so that all pages are reached. */
+function stridedSequence(stride: number, pages: number): (i: number) => number {
+  const perTurn = Math.ceil(pages / stride);
+  return (i) => {
+    const turn = Math.floor(i / perTurn);
+    return ((i % perTurn) * stride + turn) % pages;
+  };
+}
+
+/** Rank r with probability proportional to 1 / r^exponent, by the inverse of the cumulated weights. */
+function zipfSequence(exponent: number, pages: number, random: RandomGenerator): (i: number) => number {
+  const cumulated = new Float64Array(pages);
+  let sum = 0;
+  for (let rank = 0; rank < pages; rank++) {
+    sum += (rank + 1) ** -exponent;
+    cumulated[rank] = sum;
+  }
+  return () => {
+    const target = (uniformInt(random, 0, 0x3fffffff) / 0x40000000) * sum;
+    let low = 0;
+    let high = pages - 1;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((cumulated[middle] as number) > target) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  };
+}
+
+function isWrite(share: number, random: RandomGenerator): boolean {
+  if (share >= 1) return true;
+  return share > 0 && uniformInt(random, 0, 0x3fffffff) < share * 0x40000000;
+}
+
+function expandTrace(layout: Layout, program: TraceProgram, vcpu: number): Accesses {
+  const { pages, kinds } = program;
+  const accesses = emptyAccesses(pages.length);
+  accesses.kinds.set(kinds);
+  const shift = vcpu * program.vcpuPages;
+  pages.forEach((page, i) => {
+    accesses.ipas[i] = (page + shift) * FRAME_BYTES;
+    accesses.pages[i] = pageIndex(layout, page + shift);
+  });
+  return accesses;
+}
+
+/** Index over all slots of a guest frame number. */
+function pageIndex(layout: Layout, gfn: number): number {
+  let before = 0;
+  for (const slot of layout.slots) {
+    if (gfn >= slot.baseGfn && gfn < slot.baseGfn + slot.pages) return before + gfn - slot.baseGfn;
+    before += slot.pages;
+  }
+  throw new Error(`the trace touches guest frame ${gfn}, outside every slot`);
+}
+
+function emptyAccesses(length: number): Accesses {
+  return {
+    ipas: new Float64Array(length),
+    pages: new Uint32Array(length),
+    kinds: new Uint8Array(length),
+  };
+}

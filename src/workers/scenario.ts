@@ -1,0 +1,74 @@
+/**
+ * A scenario: what a run does, as plain data. A workload file is validated into one; everything below `main` takes it as legal.
+ */
+
+export type AccessKind = 'read' | 'write' | 'exec';
+
+/** A memslot: guest-physical start and length in bytes, both multiples of the page size. */
+export interface Slot {
+  readonly base: number;
+  readonly bytes: number;
+  readonly logging: boolean;
+}
+
+/** Where a program's touches fall: pages of one slot, all of them ('shared') or this vCPU's equal share ('partitioned'). */
+export type Region = 'shared' | 'partitioned';
+
+export interface PatternProgram {
+  readonly kind: 'pattern';
+  readonly pattern: 'sequential' | 'strided' | 'random' | 'zipf';
+  /** Index into `Scenario.slots`. */
+  readonly slot: number;
+  readonly region: Region;
+  /** Accesses per vCPU; null is once per page of its region. */
+  readonly touches: number | null;
+  /** Share of writes, 0 to 1. */
+  readonly writes: number;
+  /** Pages from one touch to the next, for 'strided'; 1 otherwise. */
+  readonly stride: number;
+  /** Exponent of the distribution, for 'zipf'. */
+  readonly exponent: number;
+}
+
+/**
+ * A memory trace: page number (IPA >>> 12) and kind (0 read, 1 write, 2 exec) of each access, in order.
+ * vCPU i replays it at page + i * vcpuPages.
+ */
+export interface TraceProgram {
+  readonly kind: 'trace';
+  readonly pages: Uint32Array;
+  readonly kinds: Uint8Array;
+  readonly vcpuPages: number;
+}
+
+export type GuestProgram = PatternProgram | TraceProgram;
+
+export interface HostProgram {
+  readonly action: 'write-protect' | 'discard';
+  /** How often; null is again and again until the vCPUs of the phase are done. */
+  readonly times: number | null;
+}
+
+/** What vCPUs and host do at the same time; a barrier ends it. */
+export interface Phase {
+  readonly name: string;
+  readonly guest: GuestProgram | null;
+  readonly host: HostProgram | null;
+}
+
+export interface Scenario {
+  readonly name: string;
+  readonly description: string;
+  readonly vcpus: number;
+  readonly ipaBits: number;
+  /** Host RAM for guest pages, in 4 KiB frames. */
+  readonly frames: number;
+  /** Bytes kept per guest frame: 4096 or 64. */
+  readonly contents: 'page' | 'line';
+  readonly slots: readonly Slot[];
+  /** Phases run once, in order. */
+  readonly setup: readonly Phase[];
+  /** Phases run `repeat` times, in order. */
+  readonly rounds: readonly Phase[];
+  readonly repeat: number;
+}

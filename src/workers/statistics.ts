@@ -1,0 +1,94 @@
+/** The statistics block of one agent: offsets of its counters and histograms. */
+import { HISTOGRAM_BYTES } from '../engine/histogram.ts';
+import type { LockStatistics } from '../locking/spin-lock.ts';
+import type { TlbiStatistics } from '../machine/tlbi.ts';
+
+/** Fault classes, in the order of the architecture's priority. */
+export const FAULT_CLASSES = ['translation', 'access', 'permission'] as const;
+export type FaultClass = (typeof FAULT_CLASSES)[number];
+
+/** Software walks of one fault are counted up to this; more count as this many. */
+export const WALKS_MAX = 15;
+
+/** Offsets for one fault class. */
+export interface FaultStatistics {
+  readonly faults: number;
+  /** `WALKS_MAX + 1` 32-bit counters: faults by number of software walks. */
+  readonly walks: number;
+  /** Histogram, nanoseconds. */
+  readonly latencyNs: number;
+}
+
+export const LOCK_NAMES = ['mmu_lock', 'guest_zone', 'table_zone'] as const;
+export type LockName = (typeof LOCK_NAMES)[number];
+
+/** Offsets into an agent's block. */
+export interface StatisticsLayout {
+  readonly accesses: number;
+  readonly retried: number;
+  readonly walks: number;
+  readonly staleReads: number;
+  /** Page index of the first stale read. */
+  readonly firstStalePage: number;
+  /** Nanoseconds between the first barrier and the end: host agent only. */
+  readonly wallNs: number;
+  readonly tlbi: TlbiStatistics;
+  readonly faults: Readonly<Record<FaultClass, FaultStatistics>>;
+  readonly locks: Readonly<Record<LockName, LockStatistics>>;
+  readonly bytes: number;
+}
+
+class Offsets {
+  next = 0;
+
+  take(bytes: number): number {
+    const offset = this.next;
+    this.next += Math.ceil(bytes / 8) * 8;
+    return offset;
+  }
+
+  counter(): number {
+    return this.take(8);
+  }
+
+  histogram(): number {
+    return this.take(HISTOGRAM_BYTES);
+  }
+
+  fault(): FaultStatistics {
+    return {
+      faults: this.counter(),
+      walks: this.take((WALKS_MAX + 1) * 4),
+      latencyNs: this.histogram(),
+    };
+  }
+
+  lock(): LockStatistics {
+    return {
+      acquisitions: this.counter(),
+      contended: this.counter(),
+      waitTotalNs: this.counter(),
+      waitNs: this.histogram(),
+      holdNs: this.histogram(),
+    };
+  }
+}
+
+function statisticsLayout(): StatisticsLayout {
+  const at = new Offsets();
+  const layout = {
+    accesses: at.counter(),
+    retried: at.counter(),
+    walks: at.counter(),
+    staleReads: at.counter(),
+    firstStalePage: at.counter(),
+    wallNs: at.counter(),
+    tlbi: { byIpa: at.counter(), local: at.counter(), vmid: at.counter(), all: at.counter() },
+    faults: { translation: at.fault(), access: at.fault(), permission: at.fault() },
+    locks: { mmu_lock: at.lock(), guest_zone: at.lock(), table_zone: at.lock() },
+  };
+  return { ...layout, bytes: at.next };
+}
+
+/** The same for every agent of every run. */
+export const STATISTICS: StatisticsLayout = statisticsLayout();

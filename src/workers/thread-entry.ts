@@ -1,0 +1,54 @@
+/**
+ * What a worker thread runs: one agent, from its first barrier to its last. Ordinary code; the core it calls was stripped to plain
+ * functions.
+ */
+import { Stopped, attach, drive } from '#port';
+import type { EngineMemory } from '../engine/port.ts';
+import { AgentFailure, type FailureKind } from './failure.ts';
+import { HostAgent } from './host-agent.ts';
+import { hostAgent, layoutOf, statisticsOf } from './layout.ts';
+import { runAgent, runConductor, type Duration } from './rounds.ts';
+import type { Scenario } from './scenario.ts';
+import { VcpuAgent } from './vcpu-agent.ts';
+import { worldOf } from './world.ts';
+
+/** One agent's part of a run. */
+export interface ThreadTask {
+  readonly memory: EngineMemory;
+  readonly scenario: Scenario;
+  readonly agent: number;
+  readonly seed: number;
+  readonly duration: Duration;
+}
+
+/** How it ended; what is thrown besides is a bug. `stopped`: another agent, or the user, ended the run. */
+export type ThreadReport =
+  | { readonly end: 'completed' | 'stopped' }
+  | { readonly end: 'failed'; readonly kind: FailureKind; readonly message: string };
+
+export default function runThread(task: ThreadTask): ThreadReport {
+  assertStripped();
+  const { scenario, agent, seed } = task;
+  const layout = layoutOf(scenario);
+  const statistics = statisticsOf(layout, agent);
+  attach({ memory: task.memory, statistics, stop: layout.words.stop, seed });
+  const world = worldOf(scenario, layout);
+  try {
+    if (agent === hostAgent(layout)) drive(runConductor(world, new HostAgent(world), task.duration));
+    else drive(runAgent(world, new VcpuAgent(world, agent, seed)));
+  } catch (error) {
+    if (error instanceof Stopped) return { end: 'stopped' };
+    if (error instanceof AgentFailure) {
+      return { end: 'failed', kind: error.kind, message: error.message };
+    }
+    throw error;
+  }
+  return { end: 'completed' };
+}
+
+/** A generator here means that the load hook is missing: every operation would be a silent no-op. */
+function assertStripped(): void {
+  if (Object.getPrototypeOf(runAgent) !== Function.prototype) {
+    throw new Error('core code was loaded unstripped into a worker');
+  }
+}

@@ -1,0 +1,154 @@
+/** The vCPU agent: runs guest programs, takes faults, logs what was acknowledged. */
+import { Order, add32, count, counted, high, load32, load64, now, read32, store64, tally, type Op, type Word } from '#port';
+import { sampleInto } from '../engine/histogram.ts';
+import { handleGuestAbort } from '../kvm/guest-abort.ts';
+import type { AbortResult, Vcpu } from '../kvm/vcpu.ts';
+import type { Ipa } from '../machine/address.ts';
+import { FAULTED, type AccessKind, type Cpu } from '../machine/cpu.ts';
+import { FSC } from '../machine/syndrome.ts';
+import type { Actor } from './actor.ts';
+import { AgentFailure } from './failure.ts';
+import { AccessLog } from './log.ts';
+import { Touch, expandProgram, type Accesses } from './program.ts';
+import type { Phase } from './scenario.ts';
+import { STATISTICS, WALKS_MAX, type FaultStatistics } from './statistics.ts';
+import { cpuOf, memcacheFor, type World } from './world.ts';
+
+/** Latency is timed for one fault in this many, per class. */
+export const LATENCY_SAMPLE = 16;
+/**
+ * Faults that one access may take while the host changes nothing: translation, permission, and spurious ones on entries that other
+ * vCPUs just changed (invariant 58).
+ */
+export const FAULTS_PER_ACCESS_MAX = 8;
+/** A vCPU's own word in each page. */
+const WORD_BYTES = 8;
+
+const KINDS: readonly AccessKind[] = ['read', 'write', 'exec'];
+
+export class VcpuAgent implements Actor {
+  readonly #world: World;
+  readonly #id: number;
+  readonly #seed: number;
+  readonly #cpu: Cpu;
+  readonly #vcpu: Vcpu;
+  readonly #log: AccessLog;
+  /** Sequence of the last write. */
+  #sequence = 0;
+  #discardEpoch = 0;
+
+  constructor(world: World, id: number, seed: number) {
+    this.#world = world;
+    this.#id = id;
+    this.#seed = seed;
+    this.#cpu = cpuOf(world, id);
+    this.#vcpu = {
+      memcache: memcacheFor(world, id),
+      retried: STATISTICS.retried,
+      fault: this.#cpu.fault,
+      injected: null,
+    };
+    this.#log = new AccessLog(world.layout, id);
+  }
+
+  /** Loads the VM's registers onto the CPU: once, before the first phase. */
+  *begin(): Op<void> {
+    this.#cpu.load(yield* this.#world.vm.registers());
+  }
+
+  *perform(phase: Phase): Op<void> {
+    if (phase.guest === null) return;
+    const { scenario, layout } = this.#world;
+    const accesses = expandProgram(scenario, layout, phase.guest, { vcpu: this.#id, seed: this.#seed });
+    this.#discardEpoch = yield* load32(layout.words.discardEpoch, Order.acquire);
+    yield* this.#cpu.enterGuest();
+    yield* this.run(accesses);
+    yield* this.#cpu.leaveGuest();
+    yield* add32(layout.words.guestsFinished, 1, Order.release);
+  }
+
+  /** Makes the accesses, in guest mode. */
+  *run(accesses: Accesses): Op<void> {
+    const { ipas, pages, kinds } = accesses;
+    for (let i = 0; i < ipas.length; i++) {
+      yield* this.#touch(ipas[i] as Ipa, pages[i] as number, kinds[i] as number);
+    }
+    count(STATISTICS.accesses, ipas.length);
+  }
+
+  /** One access, repeated until no fault is in its way; then the log entry that acknowledges it. */
+  *#touch(ipa: Ipa, page: number, touch: number): Op<void> {
+    const at = (yield* this.#translate(ipa, KINDS[touch] as AccessKind)) + this.#id * WORD_BYTES;
+    let sequence = 0;
+    if (touch === Touch.write) {
+      sequence = ++this.#sequence;
+      yield* store64(at, sequence, this.#id + 1, Order.once);
+    } else yield* this.#check(at, page);
+    const protectEpoch = yield* load32(this.#world.layout.words.protectEpoch, Order.acquire);
+    const executed = touch === Touch.exec;
+    this.#log.note(page, { sequence, executed, protectEpoch, discardEpoch: this.#discardEpoch });
+  }
+
+  *#translate(ipa: Ipa, kind: AccessKind): Op<Word> {
+    let at = yield* this.#cpu.access(ipa, kind);
+    if (at !== FAULTED) return at;
+    let faults = 0;
+    let epoch = read32(this.#world.layout.words.protectEpoch);
+    while (at === FAULTED) {
+      const epochNow = read32(this.#world.layout.words.protectEpoch);
+      faults = epochNow === epoch ? faults + 1 : 1;
+      epoch = epochNow;
+      if (faults > FAULTS_PER_ACCESS_MAX) throw new AgentFailure('livelock', this.#where(ipa, kind));
+      yield* this.#takeFault(ipa, kind);
+      at = yield* this.#cpu.access(ipa, kind);
+    }
+    return at;
+  }
+
+  /** A vCPU's own word holds its last acknowledged write, or the zero of a fresh page. */
+  *#check(at: Word, page: number): Op<void> {
+    const lo = yield* load64(at, Order.once);
+    const hi = high();
+    const expected = this.#log.lastWrite(page, this.#discardEpoch);
+    if (lo === expected && hi === (expected === 0 ? 0 : this.#id + 1)) return;
+    if (counted(STATISTICS.staleReads) === 0) count(STATISTICS.firstStalePage, page);
+    count(STATISTICS.staleReads, 1);
+  }
+
+  /** From the exit to the re-entry. */
+  *#takeFault(ipa: Ipa, kind: AccessKind): Op<void> {
+    const statistics = statisticsOf(this.#cpu.fault.type);
+    const isSampled = counted(statistics.faults) % LATENCY_SAMPLE === 0;
+    const since = isSampled ? now() : 0;
+    const walks = counted(STATISTICS.walks);
+    const retried = counted(STATISTICS.retried);
+    count(statistics.faults, 1);
+    yield* this.#cpu.leaveGuest();
+    this.#vcpu.fault = this.#cpu.fault;
+    const result = yield* handleGuestAbort(this.#world.vm, this.#vcpu);
+    yield* this.#cpu.enterGuest();
+    const walked = counted(STATISTICS.walks) - walks;
+    if (walked > 0 || counted(STATISTICS.retried) === retried) {
+      tally(statistics.walks + Math.min(walked, WALKS_MAX) * 4);
+    }
+    if (isSampled) sampleInto(statistics.latencyNs, now() - since);
+    if (result !== 'resume') throw new AgentFailure(FAILURE_OF[result], this.#where(ipa, kind));
+    if (this.#vcpu.injected !== null) throw new AgentFailure('injected', this.#where(ipa, kind));
+  }
+
+  #where(ipa: Ipa, kind: AccessKind): string {
+    return `vCPU ${this.#id}, ${kind} of IPA 0x${ipa.toString(16)}`;
+  }
+}
+
+const FAILURE_OF = {
+  mmio: 'outsideSlots',
+  noSyndrome: 'outsideSlots',
+  fault: 'fault',
+  noMemory: 'noMemory',
+} as const satisfies Record<Exclude<AbortResult, 'resume'>, string>;
+
+function statisticsOf(type: number): FaultStatistics {
+  if (type === FSC.translation) return STATISTICS.faults.translation;
+  return type === FSC.permission ? STATISTICS.faults.permission : STATISTICS.faults.access;
+}

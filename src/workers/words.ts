@@ -1,0 +1,108 @@
+/**
+ * Every single control word of a run: who owns it, who writes it, what it means. Structures of many words (locks, rings, tables of
+ * frames) are placed by layout.ts and described where their code is.
+ */
+
+/** One word; `monotone`: its value only grows (modulo 2^32). */
+export interface WordSpec {
+  readonly owner: string;
+  readonly writers: string;
+  readonly meaning: string;
+  readonly monotone: boolean;
+}
+
+export type WordName =
+  | 'stop'
+  | 'barrierArrived'
+  | 'barrierGeneration'
+  | 'roundDecision'
+  | 'rounds'
+  | 'guestsFinished'
+  | 'protectEpoch'
+  | 'discardEpoch'
+  | 'stage2Root'
+  | 'notifierSequence'
+  | 'notifierCount'
+  | 'tlbiClaimed'
+  | 'tlbiPosted';
+
+export const WORDS: Readonly<Record<WordName, WordSpec>> = {
+  stop: {
+    owner: 'run',
+    writers: 'main',
+    meaning: 'Stop.abort ends every wait',
+    monotone: true,
+  },
+  barrierArrived: {
+    owner: 'barrier',
+    writers: 'every agent',
+    meaning: 'agents that stand at the barrier',
+    monotone: false,
+  },
+  barrierGeneration: {
+    owner: 'barrier',
+    writers: 'the last agent to arrive',
+    meaning: 'waitable: barriers passed',
+    monotone: true,
+  },
+  roundDecision: {
+    owner: 'host agent',
+    writers: 'host agent',
+    meaning: '1: another round follows; read after a barrier',
+    monotone: false,
+  },
+  rounds: {
+    owner: 'host agent',
+    writers: 'host agent',
+    meaning: 'rounds begun',
+    monotone: true,
+  },
+  guestsFinished: {
+    owner: 'run',
+    writers: 'every vCPU',
+    meaning: 'guest programs that ended, over all phases',
+    monotone: true,
+  },
+  protectEpoch: {
+    owner: 'host agent',
+    writers: 'host agent, before each write-protection of everything',
+    meaning: 'write-protections begun',
+    monotone: true,
+  },
+  discardEpoch: {
+    owner: 'host agent',
+    writers: 'host agent, in phases without guests',
+    meaning: 'discards of everything',
+    monotone: true,
+  },
+  stage2Root: {
+    owner: 'mmu_lock',
+    writers: 'VM creation and teardown',
+    meaning: 'frame number of the first root page plus 1; 0: no table',
+    monotone: false,
+  },
+  notifierSequence: {
+    owner: 'mmu_lock',
+    writers: 'notifier end',
+    meaning: 'invalidations completed; read without the lock too',
+    monotone: true,
+  },
+  notifierCount: {
+    owner: 'mmu_lock',
+    writers: 'notifier start and end',
+    meaning: 'invalidations open',
+    monotone: false,
+  },
+  tlbiClaimed: {
+    owner: 'interconnect',
+    writers: 'every agent that invalidates',
+    meaning: 'places claimed in the ring of TLBI commands',
+    monotone: true,
+  },
+  tlbiPosted: {
+    owner: 'interconnect',
+    writers: 'every agent that invalidates, in ring order',
+    meaning: 'waitable: commands that can be read',
+    monotone: true,
+  },
+};

@@ -1,0 +1,72 @@
+/** The simulated world as one agent sees it: objects of its own over the words of all. */
+import { HostMemory } from '../kvm/host-memory.ts';
+import { Memcache } from '../kvm/memcache.ts';
+import { Memslot, Memslots } from '../kvm/memslots.ts';
+import { Notifier } from '../kvm/notifier.ts';
+import { Stage2Mmu } from '../kvm/stage2-mmu.ts';
+import { Vm } from '../kvm/vm.ts';
+import { SpinLock } from '../locking/spin-lock.ts';
+import type { Vmid } from '../machine/address.ts';
+import { CPU_CACHE_BYTES, Cpu } from '../machine/cpu.ts';
+import { FrameZone, PhysicalMemory } from '../machine/frames.ts';
+import { GEOMETRY_4K } from '../machine/geometry.ts';
+import { Interconnect } from '../machine/tlbi.ts';
+import { memcacheOf, type Layout } from './layout.ts';
+import type { Scenario } from './scenario.ts';
+import { STATISTICS, type LockName } from './statistics.ts';
+
+/** VMID 0 belongs to the host. */
+const GUEST_VMID = 1 as Vmid;
+
+export interface World {
+  readonly scenario: Scenario;
+  readonly layout: Layout;
+  readonly memory: PhysicalMemory;
+  readonly interconnect: Interconnect;
+  readonly vm: Vm;
+}
+
+/** Builds an agent's view. Nothing shared is written. */
+export function worldOf(scenario: Scenario, layout: Layout): World {
+  const lock = (name: LockName): SpinLock =>
+    new SpinLock(layout.locks[name], layout.agents, STATISTICS.locks[name]);
+  const memory = new PhysicalMemory(
+    new FrameZone(layout.guestZone, lock('guest_zone')),
+    new FrameZone(layout.tableZone, lock('table_zone')),
+  );
+  const interconnect = new Interconnect(layout.interconnect, STATISTICS.tlbi);
+  const mmuLock = lock('mmu_lock');
+  const vm = new Vm({
+    ipaBits: scenario.ipaBits,
+    vmid: GUEST_VMID,
+    geometry: GEOMETRY_4K,
+    memory,
+    mmu: new Stage2Mmu({ memory, interconnect, vmid: GUEST_VMID, walks: STATISTICS.walks }),
+    mmuLock,
+    notifier: new Notifier({
+      sequence: layout.words.notifierSequence,
+      count: layout.words.notifierCount,
+      mmuLock,
+    }),
+    memslots: new Memslots(layout.slots.map((slot) => new Memslot(slot))),
+    host: new HostMemory(layout.hostTable, memory.guest),
+    root: layout.words.stage2Root,
+  });
+  return { scenario, layout, memory, interconnect, vm };
+}
+
+/** The physical CPU of a vCPU. */
+export function cpuOf(world: World, vcpu: number): Cpu {
+  return new Cpu({
+    id: vcpu,
+    memory: world.memory,
+    geometry: GEOMETRY_4K,
+    interconnect: world.interconnect,
+    caches: world.layout.cpuCaches + vcpu * CPU_CACHE_BYTES,
+  });
+}
+
+/** The memcache of a vCPU. */
+export function memcacheFor(world: World, vcpu: number): Memcache {
+  return new Memcache(memcacheOf(world.layout, vcpu), world.memory.tables);
+}

@@ -1,0 +1,124 @@
+import { describe, expect, test } from 'vitest';
+import { benchReport, duration, runReport } from '../../src/main/report.ts';
+import type { BenchDocument } from '../../src/main/result.ts';
+import { fixedResult } from './fixed-result.ts';
+
+const passed = `permission-storm: 4 vCPUs, engine threads (wasm), kvm 5.10, seed 1
+540,672 guest accesses and 131,072 faults in 1.23 s: 106,217 faults per second
+
+fault          count         walks each      p50      p90      p99      max
+translation    4,096                  1  1.20 µs  2.00 µs  10.5 µs  1.00 ms
+permission   126,976  1 to 2, mean 1.25   850 ns   900 ns  1.00 µs   1.00 s
+access             0                  -        -        -        -        -
+
+lock      mode    taken  contended  wait p50  wait p99  wait in all  held p50  held p99
+mmu_lock  spin  131,104      1,200   1.00 µs   30.0 µs       2.00 s    300 ns    500 ns
+
+TLB invalidations: 0 by IPA, 126,976 local, 0 by range, 32 by VMID, 0 of all
+stage-2 table: 11 pages, leaves 4,096 of 4K, digest 0123456789abcdef
+retried because the host changed the page meanwhile: 12
+timed: one fault in 16, one lock hold in 16, every contended wait
+on 2 cores of Example CPU, load 0.5, Node 26.10.0, linux x64: a simulator's times, not hardware's
+
+PASSED: the table equals the reference (4,096 leaves), and no write was lost
+`;
+
+describe('runReport', () => {
+  test('shows every figure of a run that passed', () => {
+    expect(runReport(fixedResult)).toBe(passed);
+  });
+
+  test('names each violation, with its schedule where there is one', () => {
+    const text = runReport({
+      ...fixedResult,
+      ok: false,
+      violations: [
+        { verdict: 'lost-write', message: 'vCPU 1 wrote 7 and found 5', schedule: '' },
+        { verdict: 'digest', message: 'the table differs', schedule: 'fl1:0,1' },
+      ],
+    });
+    expect(text.split('\n').slice(-4)).toEqual([
+      'FAILED: 2 violations',
+      '  lost-write: vCPU 1 wrote 7 and found 5',
+      '  digest: the table differs [fl1:0,1]',
+      '',
+    ]);
+    expect(text).not.toContain('PASSED');
+  });
+
+  test('says what was run: seeds, engine, event digest, how the table was compared', () => {
+    const lines = runReport({
+      ...fixedResult,
+      engine: 'explore',
+      port: 'explore',
+      seeds: { first: 5, count: 3 },
+      sampling: { latency: 1, hold: 1 },
+      eventDigest: 'feed',
+      check: { digest: 'after-write-protect', leaves: 1 },
+      tables: { digest: '00', pages: 1, leaves: { '4K': 0, '2M': 0, '1G': 0 } },
+      locks: [],
+    }).split('\n');
+    expect(lines).toContain('permission-storm: 4 vCPUs, engine explore, kvm 5.10, seeds 5 to 7');
+    expect(lines).toContain('no locks were taken');
+    expect(lines).toContain('stage-2 table: 1 page, no leaves, digest 00');
+    expect(lines).toContain(
+      'timed: every fault, every lock hold, every contended wait; event digest feed',
+    );
+    expect(lines).toContain(
+      'PASSED: the table equals the reference once all of it was write-protected (1 leaf), and no write was lost',
+    );
+  });
+});
+
+test('benchReport shows ratios and ports', () => {
+  const document: BenchDocument = {
+    schema: 'faultline.bench/1',
+    environment: fixedResult.environment,
+    results: [
+      {
+        name: 'fault/translation',
+        kvm: '5.10',
+        vcpus: 1,
+        unit: 'ns',
+        p50: 1234,
+        p99: 2000,
+        min: 900,
+        ratioTo: {},
+        port: 'wasm',
+      },
+      {
+        name: 'seam/map',
+        kvm: '5.10',
+        vcpus: 2,
+        unit: 'steps/s',
+        p50: 5_400_000,
+        p99: 1.25,
+        min: 12,
+        ratioTo: { 'by hand': 1.057 },
+      },
+    ],
+  };
+  expect(benchReport(document))
+    .toBe(`benchmark                 vCPUs                p50           p99         min  against
+fault/translation (wasm)      1            1.23 µs       2.00 µs      900 ns
+seam/map                      2  5,400,000 steps/s  1.25 steps/s  12 steps/s  1.06x by hand
+
+on 2 cores of Example CPU, load 0.5, Node 26.10.0, linux x64: a simulator's times, not hardware's
+`);
+});
+
+test.each([
+  [null, '-'],
+  [0, '0 ns'],
+  [999, '999 ns'],
+  [999.4, '999 ns'],
+  [999.5, '1.00 µs'],
+  [1000, '1.00 µs'],
+  [12_340, '12.3 µs'],
+  [999_499, '999 µs'],
+  [999_500, '1.00 ms'],
+  [2.5e9, '2.50 s'],
+  [1.2345e13, '12345 s'],
+])('duration(%s) is %s', (nanoseconds, text) => {
+  expect(duration(nanoseconds)).toBe(text);
+});

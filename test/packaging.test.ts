@@ -1,0 +1,62 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+/** A minute each: the compiler and npm start cold on a slow machine. */
+const TIMEOUT_MS = 120_000;
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'faultline-package-'));
+  run('npm', ['pack', '--pack-destination', folder], process.cwd());
+  writeFileSync(join(folder, 'package.json'), '{"name":"empty","private":true}');
+  const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz'));
+  // Without the pinned Node, which is large: this test's own Node is first in PATH.
+  const quiet = ['--omit=optional', '--prefer-offline', '--no-audit', '--no-fund'];
+  run('npm', ['install', ...quiet, `./${tarball}`], folder);
+}, TIMEOUT_MS);
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Standard output of a command that has to succeed; the variables of the npm that runs this test stay outside. */
+function run(command: string, argv: readonly string[], cwd: string): string {
+  const outer = Object.entries(process.env).filter(([name]) => !name.startsWith('npm_'));
+  const PATH = `${dirname(process.execPath)}:${process.env['PATH']}`;
+  const env = { ...Object.fromEntries(outer), PATH, NODE_V8_COVERAGE: '' };
+  const { status, stdout, stderr } = spawnSync(command, argv, { cwd, env, encoding: 'utf8' });
+  expect(status, `${command} ${argv.join(' ')}: ${stderr}`).toBe(0);
+  return stdout;
+}
+
+const installed = (...path: readonly string[]): string =>
+  join(folder, 'node_modules', 'faultline', ...path);
+
+describe('an installed package', () => {
+  test.each(['demand-paging', 'permission-storm'])(
+    'runs the shipped workload %s on real threads',
+    (workload) => {
+      const json = run('npx', ['faultline', 'run', workload, '-v', '2', '--json', '-'], folder);
+      expect(JSON.parse(json)).toMatchObject({ ok: true, engine: 'threads', vcpus: 2, workload });
+    },
+    TIMEOUT_MS,
+  );
+
+  test('runs on the JavaScript port too', { timeout: TIMEOUT_MS }, () => {
+    const argv = ['run', 'demand-paging', '-v', '2', '--port', 'js', '--json', '-'];
+    expect(JSON.parse(run('npx', ['faultline', ...argv], folder))).toMatchObject({ ok: true });
+  });
+
+  test('brings no build tool', () => {
+    const tools = ['typescript', 'vitest', 'vite', 'oxlint', 'rolldown'];
+    expect(tools.filter((name) => existsSync(join(folder, 'node_modules', name)))).toEqual([]);
+  });
+
+  test('holds sources, both builds and workloads, and no tests', () => {
+    expect(readdirSync(installed()).toSorted()).toEqual(
+      ['LICENSE', 'README.md', 'bin', 'dist', 'package.json', 'src', 'workloads'].toSorted(),
+    );
+    expect(existsSync(installed('src', 'engine', 'strip.ts'))).toBe(true);
+    expect(existsSync(installed('dist', 'threads', 'workers', 'thread-entry.js'))).toBe(true);
+  });
+});
