@@ -41,7 +41,12 @@ export type ExecutionResult =
   | { readonly outcome: 'completed'; readonly steps: number }
   | { readonly outcome: 'deadlock'; readonly steps: number; readonly detail: string }
   | { readonly outcome: 'stepsExceeded'; readonly steps: number; readonly detail: string }
-  | { readonly outcome: 'threw'; readonly steps: number; readonly detail: string; readonly error: unknown };
+  | {
+      readonly outcome: 'threw';
+      readonly steps: number;
+      readonly detail: string;
+      readonly error: unknown;
+    };
 
 /** An agent to be run. */
 export interface AgentSpec {
@@ -175,7 +180,10 @@ export class Execution implements ExecutionView {
     this.#agents.forEach((agent, id) => {
       if (agent.at !== at) return;
       if (agent.state === 'waiting') {
-        if (!signalled) throw new Error(`word ${at} has a waiter (${agent.spec.name}) and was written without a signal`);
+        if (!signalled)
+          throw new Error(
+            `word ${at} has a waiter (${agent.spec.name}) and was written without a signal`,
+          );
         this.#unpark(id);
       } else if (agent.state === 'retrying' && value !== agent.seen) this.#unpark(id);
     });
@@ -186,7 +194,15 @@ export class Execution implements ExecutionView {
   }
 
   /** Hands one event to the sinks. */
-  record(kind: EventKind, at: Word, oldLo: number, oldHi: number, newLo: number, newHi: number, extra: number): void {
+  record(
+    kind: EventKind,
+    at: Word,
+    oldLo: number,
+    oldHi: number,
+    newLo: number,
+    newHi: number,
+    extra: number,
+  ): void {
     const record = this.#record;
     record[RECORD.sequence] = (record[RECORD.sequence] as number) + 1;
     record[RECORD.agentAndKind] = (this.current << 16) | kind;
@@ -219,9 +235,11 @@ export class Execution implements ExecutionView {
   }
 
   #pick(): number {
-    if (this.steps >= this.#stepsMax) throw new StepsExceeded(`no end after ${this.#stepsMax} steps`);
+    if (this.steps >= this.#stepsMax)
+      throw new StepsExceeded(`no end after ${this.#stepsMax} steps`);
     const next = this.#scheduler.next(this);
-    if (this.#agents[next]?.state !== 'runnable') throw new Error(`the scheduler picked agent ${next}, which cannot run`);
+    if (this.#agents[next]?.state !== 'runnable')
+      throw new Error(`the scheduler picked agent ${next}, which cannot run`);
     this.steps++;
     return next;
   }

@@ -37,7 +37,8 @@ export function explore(run: Execution): ExecutionResult {
 export function drive<T>(op: Op<T>): T {
   if (execution !== null) throw new Error('drive was called inside an execution');
   const result = op.next();
-  if (result.done !== true) throw new Error('a driven operation yielded: it waits for an agent that does not exist');
+  if (result.done !== true)
+    throw new Error('a driven operation yielded: it waits for an agent that does not exist');
   return result.value;
 }
 
@@ -194,7 +195,13 @@ function statistics(): Word {
 }
 
 /** Writes, records, lets waiters go on; gives the value before. */
-function put32(kind: EventKind, at: Word, value: number, order: number, signalled: boolean): number {
+function put32(
+  kind: EventKind,
+  at: Word,
+  value: number,
+  order: number,
+  signalled: boolean,
+): number {
   const index = at >>> 2;
   memory.note(at);
   const old = memory.words[index] as number;

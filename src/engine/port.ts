@@ -62,7 +62,14 @@ export interface Port {
   /** One atomic 64-bit load: gives bits 31:0, `high()` gives bits 63:32 until the agent's next operation. */
   load64(at: Word, order: Order): Op<number>;
   store64(at: Word, lo: number, hi: number, order: Order): Op<void>;
-  cas64(at: Word, expectedLo: number, expectedHi: number, lo: number, hi: number, order: Order): Op<boolean>;
+  cas64(
+    at: Word,
+    expectedLo: number,
+    expectedHi: number,
+    lo: number,
+    hi: number,
+    order: Order,
+  ): Op<boolean>;
   barrier(kind: Barrier): Op<void>;
   /** Fills `bytes` bytes with a 32-bit value: one operation on the frame. */
   fill(at: Word, bytes: number, value: number): Op<void>;

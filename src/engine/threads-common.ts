@@ -5,8 +5,8 @@
 import { Stop, Stopped, type Attachment, type Word } from './port.ts';
 import { waiting } from './wait.ts';
 
-/** Turns of a wait that spin before the agent sleeps: a few microseconds, about one short critical section. */
-const SPINS = 64;
+/** Turns of a wait that spin before the agent sleeps: some microseconds, several short critical sections. */
+const SPINS = 256;
 /** A sleeper looks at the stop word at least this often, in milliseconds. */
 const SLICE_MS = 50;
 

@@ -42,7 +42,7 @@ let wasm: Atomics64;
 /** Binds this thread to the memory of a run. */
 export function attach(attachment: Attachment): void {
   attachCommon(attachment);
-  const memory = attachment.memory as WebAssembly.Memory;
+  const { memory } = attachment;
   const instance = new WebAssembly.Instance(compiled, { engine: { memory } });
   wasm = instance.exports as unknown as Atomics64;
 }

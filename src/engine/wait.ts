@@ -8,7 +8,9 @@ export type WaitResult = 'ok' | 'not-equal' | 'timed-out';
 
 /** The builtins this module may find or miss; a test hands in platforms that lack some. */
 export interface WaitPlatform {
-  readonly wait: ((words: Int32Array, index: number, seen: number, timeoutMs: number) => WaitResult) | undefined;
+  readonly wait:
+    | ((words: Int32Array, index: number, seen: number, timeoutMs: number) => WaitResult)
+    | undefined;
   readonly waitAsync:
     | ((
         words: Int32Array,

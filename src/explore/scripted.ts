@@ -42,7 +42,8 @@ export class Scripted implements Scheduler {
 
   choose(n: number): number {
     const choice = this.#choices[this.#chosen++];
-    if (choice === undefined || choice >= n) throw new ScriptError(`no choice below ${n} in the script`);
+    if (choice === undefined || choice >= n)
+      throw new ScriptError(`no choice below ${n} in the script`);
     return choice;
   }
 
@@ -53,7 +54,8 @@ export class Scripted implements Scheduler {
 
   #isDone(line: ScriptLine, view: ExecutionView): boolean {
     if ('steps' in line) return this.#steps >= line.steps;
-    if ('until' in line) return view.runnable.includes(line.agent) && line.until(view.pending(line.agent));
+    if ('until' in line)
+      return view.runnable.includes(line.agent) && line.until(view.pending(line.agent));
     return !view.runnable.includes(line.agent);
   }
 }

@@ -25,7 +25,8 @@ function* triage(vm: Vm, vcpu: Vcpu): Op<AbortResult> {
   const { fault } = vcpu;
   // 1, 2
   if (isExternalAbort(fault)) return inject(vcpu, 'systemError');
-  if (fault.type !== FSC.translation && fault.type !== FSC.access && fault.type !== FSC.permission) return 'fault';
+  if (fault.type !== FSC.translation && fault.type !== FSC.access && fault.type !== FSC.permission)
+    return 'fault';
   // 3
   const ipa = fault.faultIpa();
   const gfn = Math.floor(ipa / vm.parts.geometry.pageBytes) as Gfn;

@@ -17,7 +17,11 @@ export class Notifier {
   readonly #count: Word;
   readonly #lock: SpinLock;
 
-  constructor(options: { readonly sequence: Word; readonly count: Word; readonly mmuLock: SpinLock }) {
+  constructor(options: {
+    readonly sequence: Word;
+    readonly count: Word;
+    readonly mmuLock: SpinLock;
+  }) {
     this.#sequence = options.sequence;
     this.#count = options.count;
     this.#lock = options.mmuLock;

@@ -60,14 +60,24 @@ export class Stage2Mmu implements MmOps {
 
   *tlbFlushIpa(ipa: number, level: LevelHint): Op<void> {
     yield* barrier(Barrier.dsbIshst);
-    yield* this.#interconnect.tlbi({ kind: TlbiKind.ipa, vmid: this.#vmid, ipa: ipa as Ipa, level });
+    yield* this.#interconnect.tlbi({
+      kind: TlbiKind.ipa,
+      vmid: this.#vmid,
+      ipa: ipa as Ipa,
+      level,
+    });
     yield* this.#interconnect.dsbIsh();
     yield* barrier(Barrier.isb);
   }
 
   *tlbFlushVmid(): Op<void> {
     yield* barrier(Barrier.dsbIshst);
-    const command = { kind: TlbiKind.vmid, vmid: this.#vmid, ipa: 0 as Ipa, level: NO_HINT } as const;
+    const command = {
+      kind: TlbiKind.vmid,
+      vmid: this.#vmid,
+      ipa: 0 as Ipa,
+      level: NO_HINT,
+    } as const;
     yield* this.#interconnect.tlbi(command);
     yield* this.#interconnect.dsbIsh();
     yield* barrier(Barrier.isb);

@@ -5,8 +5,8 @@
 import { Order, load32, store32, type Op, type Word } from '#port';
 import type { Ipa, Phys, Vmid } from '../machine/address.ts';
 import { FRAME_BYTES, TABLE_RAM_BASE, type PhysicalMemory } from '../machine/frames.ts';
-import { LAST_LEVEL, stage2Root, type Geometry } from '../machine/geometry.ts';
-import type { Stage2Registers } from '../machine/hardware-walk.ts';
+import { LAST_LEVEL, type Geometry } from '../machine/geometry.ts';
+import { decodeVtcr, encodeVtcr, encodeVttbr, type Stage2Registers } from '../machine/vtcr.ts';
 import type { SpinLock } from '../locking/spin-lock.ts';
 import { stage2Destroy, stage2Handle, stage2Init } from '../pgtable/stage2-init.ts';
 import { NO_PGD, type Pgtable } from '../pgtable/pgtable.ts';
@@ -14,6 +14,9 @@ import type { HostMemory } from './host-memory.ts';
 import type { Memslots } from './memslots.ts';
 import type { Notifier } from './notifier.ts';
 import type { Stage2Mmu } from './stage2-mmu.ts';
+
+/** The machine's part of VTCR_EL2: plain Armv8.0 with 48 bits of physical address and 8-bit VMIDs. */
+const MACHINE = { paBits: 48, hardwareAccessFlag: false, vmidBits: 8 } as const;
 
 /** What a VM is made of. */
 export interface VmParts {
@@ -37,16 +40,19 @@ export class Vm {
   /** Table pages that one leaf can need: a table at each level below the root. */
   readonly memcachePagesMin: number;
 
+  readonly #vtcr: number;
+
   constructor(parts: VmParts) {
     this.parts = parts;
-    this.memcachePagesMin = LAST_LEVEL - stage2Root(parts.geometry, parts.ipaBits).startLevel;
+    this.#vtcr = encodeVtcr({ ...parts, ...MACHINE });
+    this.memcachePagesMin = LAST_LEVEL - decodeVtcr(this.#vtcr).startLevel;
   }
 
   /** Allocates the stage-2 table (specification section 5L). False without memory for its root. */
   *initStage2(): Op<boolean> {
-    const { geometry, ipaBits, mmu, root } = this.parts;
+    const { geometry, mmu, root } = this.parts;
     if ((yield* load32(root, Order.once)) !== 0) throw new Error('stage 2 was initialised already');
-    const pgt = yield* stage2Init(geometry, ipaBits, mmu);
+    const pgt = yield* stage2Init(geometry, this.#vtcr, mmu);
     if (pgt.pgd === NO_PGD) return false;
     yield* store32(root, (pgt.pgd - TABLE_RAM_BASE) / FRAME_BYTES + 1, Order.release);
     return true;
@@ -64,11 +70,11 @@ export class Vm {
 
   /** The live table, or null after teardown. To be read again after every drop of `mmu_lock`. */
   *pgt(): Op<Pgtable | null> {
-    const { geometry, ipaBits, mmu, root } = this.parts;
+    const { geometry, mmu, root } = this.parts;
     const number = yield* load32(root, Order.once);
     if (number === 0) return null;
     const pgd = (TABLE_RAM_BASE + (number - 1) * FRAME_BYTES) as Phys;
-    if (this.#pgt?.pgd !== pgd) this.#pgt = stage2Handle(geometry, ipaBits, pgd, mmu);
+    if (this.#pgt?.pgd !== pgd) this.#pgt = stage2Handle(geometry, this.#vtcr, pgd, mmu);
     return this.#pgt;
   }
 
@@ -76,8 +82,7 @@ export class Vm {
   *registers(): Op<Stage2Registers> {
     const pgt = yield* this.pgt();
     if (pgt === null) throw new Error('vCPU loaded without a stage-2 table');
-    const { ipaBits, vmid } = this.parts;
-    return { root: pgt.pgd, vmid, ipaBits, startLevel: pgt.startLevel };
+    return { vtcr: this.#vtcr, vttbr: encodeVttbr(pgt.pgd, this.parts.vmid) };
   }
 
   /** Whether an address lies inside the VM's IPA space. */

@@ -4,18 +4,7 @@
  *
  * One object per agent: the ticket it holds is the agent's own. Deviation from the paper: a waiter blocks through the port.
  */
-import {
-  Order,
-  add32,
-  count,
-  event,
-  load32,
-  now,
-  signal32,
-  wait,
-  type Op,
-  type Word,
-} from '#port';
+import { Order, add32, count, event, load32, now, signal32, wait, type Op, type Word } from '#port';
 import { EventKind } from '../engine/events.ts';
 import { sampleInto } from '../engine/histogram.ts';
 

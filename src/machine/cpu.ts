@@ -6,10 +6,10 @@
  */
 import { Order, count, event, load32, read32, signal32, store32, type Op, type Word } from '#port';
 import { EventKind } from '../engine/events.ts';
-import { HIGH_WEIGHT, type Ipa, type Level, type Phys } from './address.ts';
+import { HIGH_WEIGHT, type Ipa, type Level, type Phys, type Vmid } from './address.ts';
 import type { PhysicalMemory } from './frames.ts';
 import { LAST_LEVEL, type Geometry } from './geometry.ts';
-import { HardwareWalker, type Stage2Registers } from './hardware-walk.ts';
+import { HardwareWalker, type Stage2Regime } from './hardware-walk.ts';
 import { FSC, FaultRecord } from './syndrome.ts';
 import {
   IN_HOST,
@@ -27,6 +27,7 @@ import {
   TRANSLATION_BYTES,
   TranslationArray,
 } from './translation-array.ts';
+import { decodeVtcr, decodeVttbr, type Stage2Registers } from './vtcr.ts';
 
 /** What a guest does to memory. */
 export type AccessKind = 'read' | 'write' | 'exec';
@@ -40,7 +41,7 @@ const WALK_CACHE_SETS = 64;
 /** Bytes of one CPU's caches in shared memory. */
 export const CPU_CACHE_BYTES: number = (TLB_SETS + WALK_CACHE_SETS) * TRANSLATION_BYTES;
 
-const NO_REGISTERS: Stage2Registers = { root: 0 as Phys, vmid: 0 as never, ipaBits: 32, startLevel: 1 };
+const NO_REGIME: Stage2Regime = { root: 0 as Phys, vmid: 0 as Vmid, ipaBits: 32, startLevel: 1 };
 
 export class Cpu {
   readonly tlb: TranslationArray;
@@ -51,7 +52,7 @@ export class Cpu {
   readonly #answer: Word;
   readonly #posted: Word;
   readonly #walker: HardwareWalker;
-  #registers = NO_REGISTERS;
+  #regime = NO_REGIME;
   /** TLBI commands performed. */
   #performed = 0;
   #inGuest = false;
@@ -82,7 +83,10 @@ export class Cpu {
   /** Loads the stage-2 registers of a VM; in the host only. */
   load(registers: Stage2Registers): void {
     if (this.#inGuest) throw new Error('stage-2 registers loaded in guest mode');
-    this.#registers = registers;
+    this.#regime = {
+      ...decodeVtcr(registers.vtcr),
+      ...decodeVttbr(registers.vttbr.lo, registers.vttbr.hi),
+    };
   }
 
   /**
@@ -107,11 +111,11 @@ export class Cpu {
   *access(address: Ipa, kind: AccessKind): Op<Word> {
     const posted = yield* load32(this.#posted, Order.acquire);
     if (posted !== this.#performed) yield* this.#perform(posted);
-    let entry = this.tlb.find(address, LAST_LEVEL, this.#registers.vmid);
+    let entry = this.tlb.find(address, LAST_LEVEL, this.#regime.vmid);
     let level: Level = LAST_LEVEL;
     if (entry === MISS) {
       if (this.#hasBlocks) level = this.#findBlock(address);
-      if (level !== LAST_LEVEL) entry = this.tlb.find(address, level, this.#registers.vmid);
+      if (level !== LAST_LEVEL) entry = this.tlb.find(address, level, this.#regime.vmid);
       else {
         entry = yield* this.#walkAndFill(address, kind);
         if (entry === MISS) return FAULTED;
@@ -127,19 +131,19 @@ export class Cpu {
   /** Level of a cached block that covers `address`; 3 if there is none. */
   #findBlock(address: Ipa): Level {
     for (let level = LAST_LEVEL - 1; level >= 1; level--) {
-      if (this.tlb.find(address, level as Level, this.#registers.vmid) !== MISS) return level as Level;
+      if (this.tlb.find(address, level as Level, this.#regime.vmid) !== MISS) return level as Level;
     }
     return LAST_LEVEL;
   }
 
   *#walkAndFill(address: Ipa, kind: AccessKind): Op<Word> {
     const walker = this.#walker;
-    const result = yield* walker.walk(address, this.#registers);
+    const result = yield* walker.walk(address, this.#regime);
     if (result === 'translation') return this.#raise(FSC.translation, walker.level, address, kind);
     // A leaf with AF clear is never cached.
     if (result === 'accessFlag') return this.#raise(FSC.access, walker.level, address, kind);
     if (walker.level !== LAST_LEVEL) this.#hasBlocks = true;
-    return this.tlb.fill(address, walker.level, this.#registers.vmid, walker.lo, walker.hi);
+    return this.tlb.fill(address, walker.level, this.#regime.vmid, walker.lo, walker.hi);
   }
 
   #raise(type: number, level: Level, address: Ipa, kind: AccessKind): Word {

@@ -2,7 +2,18 @@
  * Physical memory: two zones of frames (guest RAM, table pages), a reference count per frame, and a free list per zone
  * under a zone lock. A freed frame is poisoned before it can be handed out again, so that a stale user shows.
  */
-import { Order, add32, cas32, event, fill, load32, read32, write32, type Op, type Word } from '#port';
+import {
+  Order,
+  add32,
+  cas32,
+  event,
+  fill,
+  load32,
+  read32,
+  write32,
+  type Op,
+  type Word,
+} from '#port';
 import { EventKind } from '../engine/events.ts';
 import type { SpinLock } from '../locking/spin-lock.ts';
 import type { Phys } from './address.ts';
@@ -167,7 +178,8 @@ export class FrameZone {
 
   /** The frame is the caller's alone now. */
   #adopt(index: number): Phys {
-    if (read32(this.#metaOf(index)) !== 0) throw new Error(`frame ${index} was free with references`);
+    if (read32(this.#metaOf(index)) !== 0)
+      throw new Error(`frame ${index} was free with references`);
     write32(this.#metaOf(index), 1);
     const frame = (this.layout.base + index * FRAME_BYTES) as Phys;
     event(EventKind.frameAlloc, this.wordOf(frame), 0, 0);

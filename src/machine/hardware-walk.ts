@@ -10,8 +10,8 @@ import type { PhysicalMemory } from './frames.ts';
 import { DESCRIPTOR_BYTES, LAST_LEVEL, type Geometry } from './geometry.ts';
 import { DESCRIPTOR_HI, DESCRIPTOR_LO, MISS, type TranslationArray } from './translation-array.ts';
 
-/** The registers that configure a walk, as a CPU holds them while it runs a guest. */
-export interface Stage2Registers {
+/** What a walk starts from: the stage-2 registers, decoded once when they are loaded. */
+export interface Stage2Regime {
   readonly root: Phys;
   readonly vmid: Vmid;
   readonly ipaBits: number;
@@ -37,30 +37,30 @@ export class HardwareWalker {
   }
 
   /** Walks for `address`; the result's level and descriptor are in `level`, `lo`, `hi`. Caches the tables it passes. */
-  *walk(address: Ipa, registers: Stage2Registers): Op<WalkResult> {
-    this.level = registers.startLevel;
-    if (address >= 2 ** registers.ipaBits) return 'translation';
-    let table = this.#start(address, registers);
+  *walk(address: Ipa, regime: Stage2Regime): Op<WalkResult> {
+    this.level = regime.startLevel;
+    if (address >= 2 ** regime.ipaBits) return 'translation';
+    let table = this.#start(address, regime);
     for (;;) {
-      yield* this.#fetch(table, address, registers.startLevel);
+      yield* this.#fetch(table, address, regime.startLevel);
       if ((this.lo & 1) === 0) return 'translation';
       if (this.level === LAST_LEVEL) return (this.lo & 2) === 0 ? 'translation' : this.#leaf();
       if ((this.lo & 2) === 0) return this.level === 0 ? 'translation' : this.#leaf();
       table = nextTable(this.lo, this.hi);
       this.level = (this.level + 1) as Level;
-      this.#walkCache.fill(address, (this.level - 1) as Level, registers.vmid, this.lo, this.hi);
+      this.#walkCache.fill(address, (this.level - 1) as Level, regime.vmid, this.lo, this.hi);
     }
   }
 
   /** The deepest table the walk cache knows on the way to `address`; sets the level of that table. */
-  #start(address: Ipa, registers: Stage2Registers): Phys {
-    for (let level = LAST_LEVEL - 1; level >= registers.startLevel; level--) {
-      const entry = this.#walkCache.find(address, level as Level, registers.vmid);
+  #start(address: Ipa, regime: Stage2Regime): Phys {
+    for (let level = LAST_LEVEL - 1; level >= regime.startLevel; level--) {
+      const entry = this.#walkCache.find(address, level as Level, regime.vmid);
       if (entry === MISS) continue;
       this.level = (level + 1) as Level;
       return nextTable(read32(entry + DESCRIPTOR_LO), read32(entry + DESCRIPTOR_HI));
     }
-    return registers.root;
+    return regime.root;
   }
 
   *#fetch(table: Phys, address: Ipa, startLevel: Level): Op<void> {
@@ -69,7 +69,10 @@ export class HardwareWalker {
       this.level === startLevel
         ? this.#geometry.blockNumber(address, this.level)
         : this.#geometry.indexOf(address, this.level);
-    this.lo = yield* load64(this.#memory.wordOf((table + index * DESCRIPTOR_BYTES) as Phys), Order.once);
+    this.lo = yield* load64(
+      this.#memory.wordOf((table + index * DESCRIPTOR_BYTES) as Phys),
+      Order.once,
+    );
     this.hi = high();
   }
 

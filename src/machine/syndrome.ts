@@ -42,7 +42,12 @@ export class FaultRecord {
   }
 
   /** A stage-2 fault of a guest's own access of 8 bytes at `ipa` (stage 1 off: VA = IPA). */
-  static ofAccess(fsc: number, level: Level, ipa: Ipa, kind: 'read' | 'write' | 'exec'): FaultRecord {
+  static ofAccess(
+    fsc: number,
+    level: Level,
+    ipa: Ipa,
+    kind: 'read' | 'write' | 'exec',
+  ): FaultRecord {
     const isExec = kind === 'exec';
     const ec = isExec ? EC.instructionAbortLow : EC.dataAbortLow;
     const data = isExec ? 0 : ISV | SAS_DOUBLEWORD | (kind === 'write' ? WNR : 0);

@@ -39,7 +39,8 @@ export class TranslationArray {
   find(address: number, level: Level, vmid: Vmid): Word {
     const number = this.#geometry.blockNumber(address, level);
     const entry = this.#entryOf(number);
-    const matches = read32(entry) === (number | 0) && read32(entry + KEY) === keyOf(number, level, vmid);
+    const matches =
+      read32(entry) === (number | 0) && read32(entry + KEY) === keyOf(number, level, vmid);
     return matches ? entry : MISS;
   }
 
@@ -69,11 +70,14 @@ export class TranslationArray {
   }
 
   invalidateAll(): void {
-    for (let set = 0; set < this.#sets; set++) write32(this.#base + set * TRANSLATION_BYTES + KEY, 0);
+    for (let set = 0; set < this.#sets; set++)
+      write32(this.#base + set * TRANSLATION_BYTES + KEY, 0);
   }
 
   /** Every valid entry: `visit(address, level, vmid, lo, hi)`. For checks while nothing runs. */
-  forEach(visit: (address: number, level: Level, vmid: Vmid, lo: number, hi: number) => void): void {
+  forEach(
+    visit: (address: number, level: Level, vmid: Vmid, lo: number, hi: number) => void,
+  ): void {
     for (let set = 0; set < this.#sets; set++) {
       const entry = this.#base + set * TRANSLATION_BYTES;
       const key = read32(entry + KEY);

@@ -2,6 +2,14 @@
 import { GEOMETRY_4K, stage2Root } from './geometry.ts';
 import { HIGH_WEIGHT, type Level, type Phys, type Vmid } from './address.ts';
 
+/** The stage-2 registers of a CPU that runs a guest. */
+export interface Stage2Registers {
+  /** VTCR_EL2 bits 31:0. */
+  readonly vtcr: number;
+  /** VTTBR_EL2 as halves. */
+  readonly vttbr: { readonly lo: number; readonly hi: number };
+}
+
 /** What a VTCR value is made from. */
 export interface VtcrFields {
   readonly ipaBits: number;
@@ -22,7 +30,15 @@ const HA = 1 << 21;
 const RES1 = 0x8000_0000;
 /** SL0 is this minus the start level, for the 4K granule. */
 const SL0_BASE_4K = 2;
-const PS_OF_PA_BITS: Readonly<Record<number, number>> = { 32: 0, 36: 1, 40: 2, 42: 3, 44: 4, 48: 5, 52: 6 };
+const PS_OF_PA_BITS: Readonly<Record<number, number>> = {
+  32: 0,
+  36: 1,
+  40: 2,
+  42: 3,
+  44: 4,
+  48: 5,
+  52: 6,
+};
 
 /** VTCR_EL2 bits 31:0, unsigned. Throws on a PARange the architecture does not have. */
 export function encodeVtcr(fields: VtcrFields): number {

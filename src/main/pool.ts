@@ -58,7 +58,8 @@ export class AgentPool {
       }),
     );
     signal.throwIfAborted();
-    if (first !== undefined) throw new StuckError(`a worker died: ${describe(first)}`, { cause: first });
+    if (first !== undefined)
+      throw new StuckError(`a worker died: ${describe(first)}`, { cause: first });
     return settled.map((result) => (result as PromiseFulfilledResult<ThreadReport>).value);
   }
 

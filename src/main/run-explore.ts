@@ -25,7 +25,11 @@ const STEPS_MAX = 50_000_000;
 /** Seeds between two looks at the world outside. */
 const SEEDS_PER_TURN = 16;
 
-export async function runExplore(scenario: Scenario, options: RunOptions, hooks: RunHooks): Promise<EngineRun> {
+export async function runExplore(
+  scenario: Scenario,
+  options: RunOptions,
+  hooks: RunHooks,
+): Promise<EngineRun> {
   const shared = createSharedWorld(scenario);
   shared.explore.baseline();
   const totals = new Totals();
@@ -64,11 +68,14 @@ async function lookOutside(options: RunOptions, totals: Totals, seed: number): P
 function runSeed(shared: SharedWorld, digest: EventDigest, seed: number): void {
   const agents = agentsOf(shared, seed);
   const scheduler = new RandomScheduler(seed);
-  const result = explore(new Execution({ agents, scheduler, stepsMax: STEPS_MAX, sinks: [digest] }));
+  const result = explore(
+    new Execution({ agents, scheduler, stepsMax: STEPS_MAX, sinks: [digest] }),
+  );
   if (result.outcome === 'completed') return;
   if (result.outcome === 'threw') {
     const { error } = result;
-    if (error instanceof AgentFailure && error.kind === 'noMemory') throw new UserError(error.message);
+    if (error instanceof AgentFailure && error.kind === 'noMemory')
+      throw new UserError(error.message);
     if (!(error instanceof AgentFailure)) throw error;
   }
   const what = result.outcome === 'deadlock' ? 'deadlock: ' : '';

@@ -21,7 +21,11 @@ const LOOK_MS = 100;
 /** A run in which no vCPU and no host pass makes a step for so long is stuck. */
 const STUCK_MS = 30_000;
 
-export async function runThreads(scenario: Scenario, options: RunOptions, hooks: RunHooks): Promise<EngineRun> {
+export async function runThreads(
+  scenario: Scenario,
+  options: RunOptions,
+  hooks: RunHooks,
+): Promise<EngineRun> {
   let shared = createSharedWorld(scenario);
   const pool = new AgentPool({
     threads: scenario.vcpus + 1,
@@ -55,14 +59,20 @@ function renew(scenario: Scenario, shared: SharedWorld): SharedWorld {
   return bindSharedWorld(scenario, shared.memory);
 }
 
-async function runOnce(pool: AgentPool, shared: SharedWorld, options: RunOptions, seed: number): Promise<void> {
+async function runOnce(
+  pool: AgentPool,
+  shared: SharedWorld,
+  options: RunOptions,
+  seed: number,
+): Promise<void> {
   const watch = new Watch(shared, options, seed);
   const signals = [watch.signal, ...(options.signal === undefined ? [] : [options.signal])];
   try {
     const tasks = tasksOf(shared, options, seed);
     endOn(await pool.run(tasks, AbortSignal.any(signals), () => stop(shared)));
   } catch (error) {
-    if (watch.isStuck()) throw new StuckError(`no agent made a step for ${STUCK_MS / 1000} s`, { cause: error });
+    if (watch.isStuck())
+      throw new StuckError(`no agent made a step for ${STUCK_MS / 1000} s`, { cause: error });
     throw error;
   } finally {
     watch.end();

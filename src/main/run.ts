@@ -74,7 +74,11 @@ export async function runWorkload(
     tables: {
       digest: verification.digest,
       pages: verification.tablePages,
-      leaves: { '4K': verification.leaves[3], '2M': verification.leaves[2], '1G': verification.leaves[1] },
+      leaves: {
+        '4K': verification.leaves[3],
+        '2M': verification.leaves[2],
+        '1G': verification.leaves[1],
+      },
     },
     check: { digest: verification.comparison, leaves: verification.referenceLeaves },
     sampling: { latency: LATENCY_SAMPLE, hold: HOLD_SAMPLE },

@@ -2,7 +2,13 @@
 import { attach, drive } from '#port';
 import type { ExploreMemory } from '../engine/explore-memory.ts';
 import type { EngineMemory } from '../engine/port.ts';
-import { MEMORY_BYTES_MAX, layoutOf, mainAgent, statisticsOf, type Layout } from '../workers/layout.ts';
+import {
+  MEMORY_BYTES_MAX,
+  layoutOf,
+  mainAgent,
+  statisticsOf,
+  type Layout,
+} from '../workers/layout.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import { worldOf, type World } from '../workers/world.ts';
 import { UserError } from './user-error.ts';

@@ -53,7 +53,12 @@ export class Totals {
     const faults = seen.reduce((sum, [, n]) => sum + n, 0);
     if (faults === 0) return { faults: 0, min: null, max: null, mean: null };
     const walks = seen.reduce((sum, [each, n]) => sum + each * n, 0);
-    return { faults, min: seen[0]?.[0] ?? null, max: seen.at(-1)?.[0] ?? null, mean: walks / faults };
+    return {
+      faults,
+      min: seen[0]?.[0] ?? null,
+      max: seen.at(-1)?.[0] ?? null,
+      mean: walks / faults,
+    };
   }
 
   latency(name: FaultClass): Percentiles {
@@ -91,4 +96,3 @@ export class Totals {
     return this.#words.subarray(offset / 4, offset / 4 + BUCKETS);
   }
 }
-

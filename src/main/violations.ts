@@ -13,7 +13,10 @@ export function violationsOf(
 ): Violation[] {
   const findings: Finding[] = [...staleReads(totals), ...verification.findings];
   if (verification.more > 0) {
-    findings.push({ verdict: 'more', message: `${verification.more} further findings of this run are not shown` });
+    findings.push({
+      verdict: 'more',
+      message: `${verification.more} further findings of this run are not shown`,
+    });
   }
   const schedule = options.engine === 'explore' ? `--engine explore --seed ${seed}` : '';
   return findings.map((finding) => ({ ...finding, schedule }));

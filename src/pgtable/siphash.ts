@@ -41,9 +41,10 @@ export class SipHash {
     const v = this.#v;
     v[4] = (v[4] as number) ^ 0xff;
     for (let round = 0; round < 4; round++) sipRound(v);
-    const lo = (v[0] as number) ^ (v[2] as number) ^ (v[4] as number) ^ (v[6] as number);
-    const hi = (v[1] as number) ^ (v[3] as number) ^ (v[5] as number) ^ (v[7] as number);
-    return [lo, hi];
+    xor(v, 0, 2);
+    xor(v, 0, 4);
+    xor(v, 0, 6);
+    return [v[0] as number, v[1] as number];
   }
 
   /** Closes the hash as 16 hexadecimal digits, most significant first. */

@@ -1,7 +1,14 @@
 /** In-place edits of leaf attributes (specification sections 4.8 and 4.9). None of them changes address, size or type. */
 import type { Op } from '#port';
 import type { Level } from '../machine/address.ts';
-import { Attributes, EMPTY, NO_ATTRIBUTES, S2_HI, S2_LO, type Descriptor } from '../machine/descriptor.ts';
+import {
+  Attributes,
+  EMPTY,
+  NO_ATTRIBUTES,
+  S2_HI,
+  S2_LO,
+  type Descriptor,
+} from '../machine/descriptor.ts';
 import { editEntry } from './entry.ts';
 import type { LevelHint } from './mm-ops.ts';
 import type { Outcome } from './outcome.ts';

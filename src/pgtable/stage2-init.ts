@@ -2,24 +2,26 @@
 import type { Op } from '#port';
 import type { Phys } from '../machine/address.ts';
 import { stage2Root, type Geometry } from '../machine/geometry.ts';
+import { decodeVtcr } from '../machine/vtcr.ts';
 import type { MmOps } from './mm-ops.ts';
 import type { Outcome } from './outcome.ts';
 import { NO_PGD, type Pgtable } from './pgtable.ts';
 import { Visit, walk, type VisitContext, type Visitor } from './walker.ts';
 
-/** The handle of a table whose root is at `pgd`. */
-export function stage2Handle(geometry: Geometry, iaBits: number, pgd: Phys, ops: MmOps): Pgtable {
-  const { startLevel, pages } = stage2Root(geometry, iaBits);
-  return { geometry, iaBits, startLevel, pgd, pgdPages: pages, ops };
+/** The handle of a table whose root is at `pgd`: input bits and start level come from VTCR_EL2, as the hardware takes them. */
+export function stage2Handle(geometry: Geometry, vtcr: number, pgd: Phys, ops: MmOps): Pgtable {
+  const { ipaBits, startLevel } = decodeVtcr(vtcr);
+  const { pages } = stage2Root(geometry, ipaBits);
+  return { geometry, iaBits: ipaBits, startLevel, pgd, pgdPages: pages, ops };
 }
 
-/** An empty table for `iaBits` bits of IPA; its `pgd` is {@link NO_PGD} when there was no memory for the root. */
-export function* stage2Init(geometry: Geometry, iaBits: number, ops: MmOps): Op<Pgtable> {
-  const { pages } = stage2Root(geometry, iaBits);
+/** An empty table as VTCR_EL2 configures it; its `pgd` is {@link NO_PGD} when there was no memory for the root. */
+export function* stage2Init(geometry: Geometry, vtcr: number, ops: MmOps): Op<Pgtable> {
+  const { pages } = stage2Root(geometry, decodeVtcr(vtcr).ipaBits);
   const pgd = yield* ops.zallocPagesExact(pages);
   // The hardware walker has to see zeros.
   yield* ops.publishEntries();
-  return stage2Handle(geometry, iaBits, pgd, ops);
+  return stage2Handle(geometry, vtcr, pgd, ops);
 }
 
 /**

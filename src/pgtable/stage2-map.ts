@@ -33,7 +33,12 @@ export interface MapRequest {
 export function* stage2Map(pgt: Pgtable, request: MapRequest): Op<Outcome> {
   const attributes = stage2Attributes(request.prot);
   if (attributes === null) return 'invalid';
-  const outcome = yield* walk(pgt, request.ipa, request.size, new Stage2Map(pgt, request, attributes));
+  const outcome = yield* walk(
+    pgt,
+    request.ipa,
+    request.size,
+    new Stage2Map(pgt, request, attributes),
+  );
   yield* pgt.ops.publishEntries();
   return outcome;
 }

@@ -115,10 +115,16 @@ class Walk {
     let outcome: Outcome = 'ok';
     if (old.isTable(level)) {
       if ((flags & Visit.tablePre) !== 0) {
-        outcome = yield* visitor.visit(new VisitContext(entry, table, old, addr, level, this.#end), Visit.tablePre);
+        outcome = yield* visitor.visit(
+          new VisitContext(entry, table, old, addr, level, this.#end),
+          Visit.tablePre,
+        );
       }
     } else if ((flags & Visit.leaf) !== 0) {
-      outcome = yield* visitor.visit(new VisitContext(entry, table, old, addr, level, this.#end), Visit.leaf);
+      outcome = yield* visitor.visit(
+        new VisitContext(entry, table, old, addr, level, this.#end),
+        Visit.leaf,
+      );
       // The visitor may have installed a table: descend into it. Level 3 has none.
       if (level !== LAST_LEVEL) old = yield* loadDescriptor(entry);
     }
@@ -131,6 +137,9 @@ class Walk {
     // A tablePre visitor that broke the entry still has the child walked: `old` is from before.
     outcome = yield* this.#walkTable(old.address(), (level + 1) as Level);
     if (outcome !== 'ok' || (flags & Visit.tablePost) === 0) return outcome;
-    return yield* visitor.visit(new VisitContext(entry, table, old, addr, level, this.#end), Visit.tablePost);
+    return yield* visitor.visit(
+      new VisitContext(entry, table, old, addr, level, this.#end),
+      Visit.tablePost,
+    );
   }
 }

@@ -7,7 +7,11 @@ export class Barrier {
   readonly #parties: number;
 
   /** `generation` is a waitable word; both start at 0. */
-  constructor(options: { readonly arrived: Word; readonly generation: Word; readonly parties: number }) {
+  constructor(options: {
+    readonly arrived: Word;
+    readonly generation: Word;
+    readonly parties: number;
+  }) {
     this.#arrived = options.arrived;
     this.#generation = options.generation;
     this.#parties = options.parties;

@@ -167,7 +167,7 @@ function tableFrames(scenario: Scenario): number {
   let frames = scenario.vcpus * MEMCACHE_PAGES + 2 * root.pages;
   for (const slot of scenario.slots) {
     for (let level = root.startLevel; level < 3; level++) {
-      const reach = GEOMETRY_4K.sizeOf(level as 0 | 1 | 2);
+      const reach = GEOMETRY_4K.sizeOf(level);
       frames += Math.ceil(slot.bytes / reach) + 1;
     }
   }

@@ -25,7 +25,10 @@ export class AccessLog {
   }
 
   /** Notes an access to `page`. `sequence` is that of a write, 0 otherwise. */
-  note(page: number, access: { sequence: number; executed: boolean; protectEpoch: number; discardEpoch: number }): void {
+  note(
+    page: number,
+    access: { sequence: number; executed: boolean; protectEpoch: number; discardEpoch: number },
+  ): void {
     const at = this.#base + page * LOG_ENTRY_BYTES;
     if (read32(at + FIELD.discardEpoch) !== access.discardEpoch + 1) {
       write32(at + FIELD.discardEpoch, access.discardEpoch + 1);

@@ -41,7 +41,9 @@ function expandPattern(
   const all = slot.bytes / FRAME_BYTES;
   const share = program.region === 'shared' ? all : Math.floor(all / scenario.vcpus);
   const first = program.region === 'shared' ? 0 : share * agent.vcpu;
-  const firstIndex = scenario.slots.slice(0, program.slot).reduce((sum, s) => sum + s.bytes / FRAME_BYTES, 0);
+  const firstIndex = scenario.slots
+    .slice(0, program.slot)
+    .reduce((sum, s) => sum + s.bytes / FRAME_BYTES, 0);
   const touches = program.touches ?? share;
   const next = pageSequence(program, share, random);
   const accesses = emptyAccesses(touches);
@@ -55,17 +57,18 @@ function expandPattern(
 }
 
 /** Page of the i-th touch within a region of `pages` pages. */
-function pageSequence(program: PatternProgram, pages: number, random: RandomGenerator): (i: number) => number {
-  switch (program.pattern) {
-    case 'sequential':
-      return (i) => i % pages;
-    case 'strided':
-      return stridedSequence(program.stride, pages);
-    case 'random':
-      return () => uniformInt(random, 0, pages - 1);
-    case 'zipf':
-      return zipfSequence(program.exponent, pages, random);
-  }
+function pageSequence(
+  program: PatternProgram,
+  pages: number,
+  random: RandomGenerator,
+): (i: number) => number {
+  const sequences = {
+    sequential: () => (i: number) => i % pages,
+    strided: () => stridedSequence(program.stride, pages),
+    random: () => () => uniformInt(random, 0, pages - 1),
+    zipf: () => zipfSequence(program.exponent, pages, random),
+  };
+  return sequences[program.pattern]();
 }
 
 /** Every `stride`-th page; each turn around the region starts one page later, so that all pages are reached. */
@@ -78,7 +81,11 @@ function stridedSequence(stride: number, pages: number): (i: number) => number {
 }
 
 /** Rank r with probability proportional to 1 / r^exponent, by the inverse of the cumulated weights. */
-function zipfSequence(exponent: number, pages: number, random: RandomGenerator): (i: number) => number {
+function zipfSequence(
+  exponent: number,
+  pages: number,
+  random: RandomGenerator,
+): (i: number) => number {
   const cumulated = new Float64Array(pages);
   let sum = 0;
   for (let rank = 0; rank < pages; rank++) {

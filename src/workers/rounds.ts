@@ -15,7 +15,8 @@ export function* runAgent(world: World, actor: Actor): Op<void> {
   yield* actor.begin();
   yield* barrier.arrive();
   yield* runPhases(world.scenario.setup, actor, barrier);
-  while (yield* hasAnotherRound(world, barrier)) yield* runPhases(world.scenario.rounds, actor, barrier);
+  while (yield* hasAnotherRound(world, barrier))
+    yield* runPhases(world.scenario.rounds, actor, barrier);
 }
 
 /** The same for the agent that decides about rounds and measures the run. */

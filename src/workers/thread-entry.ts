@@ -34,7 +34,8 @@ export default function runThread(task: ThreadTask): ThreadReport {
   attach({ memory: task.memory, statistics, stop: layout.words.stop, seed });
   const world = worldOf(scenario, layout);
   try {
-    if (agent === hostAgent(layout)) drive(runConductor(world, new HostAgent(world), task.duration));
+    if (agent === hostAgent(layout))
+      drive(runConductor(world, new HostAgent(world), task.duration));
     else drive(runAgent(world, new VcpuAgent(world, agent, seed)));
   } catch (error) {
     if (error instanceof Stopped) return { end: 'stopped' };

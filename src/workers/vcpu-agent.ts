@@ -1,5 +1,19 @@
 /** The vCPU agent: runs guest programs, takes faults, logs what was acknowledged. */
-import { Order, add32, count, counted, high, load32, load64, now, read32, store64, tally, type Op, type Word } from '#port';
+import {
+  Order,
+  add32,
+  count,
+  counted,
+  high,
+  load32,
+  load64,
+  now,
+  read32,
+  store64,
+  tally,
+  type Op,
+  type Word,
+} from '#port';
 import { sampleInto } from '../engine/histogram.ts';
 import { handleGuestAbort } from '../kvm/guest-abort.ts';
 import type { AbortResult, Vcpu } from '../kvm/vcpu.ts';
@@ -59,7 +73,10 @@ export class VcpuAgent implements Actor {
   *perform(phase: Phase): Op<void> {
     if (phase.guest === null) return;
     const { scenario, layout } = this.#world;
-    const accesses = expandProgram(scenario, layout, phase.guest, { vcpu: this.#id, seed: this.#seed });
+    const accesses = expandProgram(scenario, layout, phase.guest, {
+      vcpu: this.#id,
+      seed: this.#seed,
+    });
     this.#discardEpoch = yield* load32(layout.words.discardEpoch, Order.acquire);
     yield* this.#cpu.enterGuest();
     yield* this.run(accesses);
@@ -98,7 +115,8 @@ export class VcpuAgent implements Actor {
       const epochNow = read32(this.#world.layout.words.protectEpoch);
       faults = epochNow === epoch ? faults + 1 : 1;
       epoch = epochNow;
-      if (faults > FAULTS_PER_ACCESS_MAX) throw new AgentFailure('livelock', this.#where(ipa, kind));
+      if (faults > FAULTS_PER_ACCESS_MAX)
+        throw new AgentFailure('livelock', this.#where(ipa, kind));
       yield* this.#takeFault(ipa, kind);
       at = yield* this.#cpu.access(ipa, kind);
     }

@@ -6,7 +6,7 @@ import type { Finding } from './verify.ts';
 
 const WORD_BYTES = 8;
 
-export function* contents(world: World, pages: readonly ReferencePage[]): Generator<Finding, void, void> {
+export function* contents(world: World, pages: readonly ReferencePage[]): Iterable<Finding> {
   for (const { frame, ipa, entries } of pages) {
     const base = world.memory.wordOf(frame);
     for (const [vcpu, entry] of entries.entries()) {

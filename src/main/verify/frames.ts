@@ -7,7 +7,7 @@ import type { TableScan } from './scan.ts';
 import type { Finding } from './verify.ts';
 
 /** References of table pages: 1 + counted entries (specification section 4.0). */
-export function* referenceCounts(world: World, scan: TableScan): Generator<Finding, void, void> {
+export function* referenceCounts(world: World, scan: TableScan): Iterable<Finding> {
   for (const [table, counted] of scan.counted) {
     const count = drive(world.memory.tables.count(table));
     if (count !== 1 + counted) {
@@ -20,14 +20,16 @@ export function* referenceCounts(world: World, scan: TableScan): Generator<Findi
 }
 
 /** Table pages are in the table or in a cache; guest frames are the host's. */
-export function* frameAccounts(world: World, scan: TableScan): Generator<Finding, void, void> {
+export function* frameAccounts(world: World, scan: TableScan): Iterable<Finding> {
   let cached = 0;
   for (let vcpu = 0; vcpu < world.layout.vcpus; vcpu++) cached += memcacheFor(world, vcpu).pages;
+  const hostFrames = framesOfHost(world);
   yield* zoneAccount('table', world.memory.tables, scan.counted.size + cached);
-  yield* zoneAccount('guest', world.memory.guest, yield* hostPages(world));
+  yield* zoneAccount('guest', world.memory.guest, hostFrames.length);
+  yield* pins(world, hostFrames);
 }
 
-function* zoneAccount(name: string, zone: FrameZone, known: number): Generator<Finding, void, void> {
+function* zoneAccount(name: string, zone: FrameZone, known: number): Iterable<Finding> {
   const { used, free } = zone.accounts();
   if (used - free === known) return;
   yield {
@@ -36,22 +38,23 @@ function* zoneAccount(name: string, zone: FrameZone, known: number): Generator<F
   };
 }
 
-/** Counts the frames of the host table; each has the table's reference and no pin is left. */
-function* hostPages(world: World): Generator<Finding, number, void> {
-  const { memslots, host } = world.vm.parts;
-  let pages = 0;
-  for (const slot of memslots.slots) {
-    for (let i = 0; i < slot.layout.pages; i++) {
-      const frame: Phys = host.lookup(slot.hvaOf((slot.layout.baseGfn + i) as Gfn));
-      if (frame === NO_FRAME) continue;
-      pages++;
-      const count = drive(world.memory.guest.count(frame));
-      if (count === 1) continue;
-      yield {
-        verdict: 'frame-pinned',
-        message: `guest frame 0x${frame.toString(16)} has ${count} references after the run, not 1`,
-      };
-    }
+function framesOfHost({ vm }: World): Phys[] {
+  const { memslots, host } = vm.parts;
+  return memslots.slots.flatMap((slot) =>
+    Array.from({ length: slot.layout.pages }, (_, i) =>
+      host.lookup(slot.hvaOf((slot.layout.baseGfn + i) as Gfn)),
+    ).filter((frame) => frame !== NO_FRAME),
+  );
+}
+
+/** A frame of the host has the host table's reference; no pin is left. */
+function* pins(world: World, frames: readonly Phys[]): Iterable<Finding> {
+  for (const frame of frames) {
+    const count = drive(world.memory.guest.count(frame));
+    if (count === 1) continue;
+    yield {
+      verdict: 'frame-pinned',
+      message: `guest frame 0x${frame.toString(16)} has ${count} references after the run, not 1`,
+    };
   }
-  return pages;
 }

@@ -9,7 +9,7 @@ export function* leaves(
   scan: TableScan,
   pages: readonly ReferencePage[],
   exact: boolean,
-): Generator<Finding, void, void> {
+): Iterable<Finding> {
   const expected = new Set<number>();
   for (const page of pages) {
     expected.add(page.ipa);
@@ -17,19 +17,33 @@ export function* leaves(
     if (finding !== null) yield finding;
   }
   for (const [ipa, leaf] of scan.leaves) {
-    if (!expected.has(ipa)) yield { verdict: 'stray-leaf', message: `${show(ipa, leaf)}: nobody accessed the page` };
+    if (!expected.has(ipa))
+      yield { verdict: 'stray-leaf', message: `${show(ipa, leaf)}: nobody accessed the page` };
   }
 }
 
-function compare(page: ReferencePage, leaf: ScannedLeaf | undefined, exact: boolean): Finding | null {
+function compare(
+  page: ReferencePage,
+  leaf: ScannedLeaf | undefined,
+  exact: boolean,
+): Finding | null {
   const where = `IPA 0x${page.ipa.toString(16)}`;
-  if (!isBacked(page)) return { verdict: 'page-lost', message: `${where} was accessed and the host has no page for it` };
-  if (leaf === undefined) return { verdict: 'missing-leaf', message: `${where} was accessed and has no leaf` };
+  if (!isBacked(page))
+    return {
+      verdict: 'page-lost',
+      message: `${where} was accessed and the host has no page for it`,
+    };
+  if (leaf === undefined)
+    return { verdict: 'missing-leaf', message: `${where} was accessed and has no leaf` };
   const { entry, level } = leaf;
   const shown = show(page.ipa, leaf);
-  if (level !== LAST_LEVEL) return { verdict: 'wrong-leaf', message: `${shown}: a page was expected` };
+  if (level !== LAST_LEVEL)
+    return { verdict: 'wrong-leaf', message: `${shown}: a page was expected` };
   if (entry.isWritable() && !page.writable) {
-    return { verdict: 'write-not-allowed', message: `${shown}: W stands although nobody wrote since the write-protection` };
+    return {
+      verdict: 'write-not-allowed',
+      message: `${shown}: W stands although nobody wrote since the write-protection`,
+    };
   }
   const want = referenceLeaf(page, exact ? page.writable : entry.isWritable());
   if (entry.equals(want)) return null;
@@ -37,7 +51,11 @@ function compare(page: ReferencePage, leaf: ScannedLeaf | undefined, exact: bool
 }
 
 function show(ipa: number, { entry, level }: ScannedLeaf): string {
-  const flags = [entry.isWritable() ? 'W' : '-', entry.isExecutable() ? 'X' : '-', entry.isYoung() ? 'AF' : '--'].join(' ');
+  const flags = [
+    entry.isWritable() ? 'W' : '-',
+    entry.isExecutable() ? 'X' : '-',
+    entry.isYoung() ? 'AF' : '--',
+  ].join(' ');
   const oa = entry.address().toString(16);
   return `IPA 0x${ipa.toString(16)} level ${level} entry 0x${entry.toBigInt().toString(16)} (OA 0x${oa} R ${flags})`;
 }

@@ -67,7 +67,11 @@ export function referenceLeaf(page: ReferencePage, writable: boolean): Descripto
 }
 
 /** Digest of the table that has exactly these leaves and the tables above them. `writable`: false for all leaves read-only. */
-export function referenceDigest(world: World, pages: readonly ReferencePage[], writable: boolean): TableDigest {
+export function referenceDigest(
+  world: World,
+  pages: readonly ReferencePage[],
+  writable: boolean,
+): TableDigest {
   const { startLevel } = stage2Root(GEOMETRY_4K, world.scenario.ipaBits);
   const digest = new TableDigest();
   const open = [-1, -1, -1];

@@ -71,7 +71,9 @@ export function verify(world: World): Verification {
 
 function sameDigest(digest: string, reference: string): Finding[] {
   if (digest === reference) return [];
-  return [{ verdict: 'digest', message: `the table's digest is ${digest}, the reference's ${reference}` }];
+  return [
+    { verdict: 'digest', message: `the table's digest is ${digest}, the reference's ${reference}` },
+  ];
 }
 
 function afterWriteProtect(world: World, pgt: Pgtable, pages: readonly ReferencePage[]): Finding[] {
@@ -84,7 +86,9 @@ function afterWriteProtect(world: World, pgt: Pgtable, pages: readonly Reference
 
 function notifierClosed({ layout }: World): Finding[] {
   const open = read32(layout.words.notifierCount);
-  return open === 0 ? [] : [{ verdict: 'notifier-open', message: `${open} notifier invalidations are open` }];
+  return open === 0
+    ? []
+    : [{ verdict: 'notifier-open', message: `${open} notifier invalidations are open` }];
 }
 
 /**
@@ -95,11 +99,14 @@ function notifierClosed({ layout }: World): Finding[] {
 function mayLackPermissions(scenario: Scenario): boolean {
   const phases = [...scenario.setup, ...scenario.rounds];
   if (phases.some((phase) => phase.guest !== null && phase.host !== null)) return true;
-  const logs = scenario.slots.some((slot) => slot.logging) || phases.some((phase) => phase.host?.action === 'write-protect');
+  const logs =
+    scenario.slots.some((slot) => slot.logging) ||
+    phases.some((phase) => phase.host?.action === 'write-protect');
   return logs && scenario.vcpus > 1 && phases.some(mixesOnSharedPages);
 }
 
 function mixesOnSharedPages({ guest }: Phase): boolean {
-  return guest?.kind === 'pattern' && guest.region === 'shared' && guest.writes > 0 && guest.writes < 1;
+  return (
+    guest?.kind === 'pattern' && guest.region === 'shared' && guest.writes > 0 && guest.writes < 1
+  );
 }
-
