@@ -1,8 +1,7 @@
 /** The worker threads of a run: one per agent, kept warm between runs. */
 import { Piscina } from 'piscina';
-import type { ThreadReport, ThreadTask } from '../workers/thread-entry.ts';
 import { StuckError } from './user-error.ts';
-import { workerLaunch } from './worker-entry.ts';
+import { workerLaunch, type WorkerEntry } from './worker-entry.ts';
 
 /** Memory limits of one worker, MiB: a worker that outgrows them dies, and ends the run. */
 const LIMITS = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 32 } as const;
@@ -10,8 +9,7 @@ const LIMITS = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 32 } as 
 export interface PoolOptions {
   readonly threads: number;
   readonly port: 'wasm' | 'js';
-  /** Another module than the vCPU thread: tests only. */
-  readonly entry?: URL;
+  readonly entry: WorkerEntry;
 }
 
 export class AgentPool {
@@ -31,15 +29,15 @@ export class AgentPool {
   }
 
   /**
-   * Runs one task on each thread. The first failure ends them all: `onFailure` is called when a task reports one, so that the
-   * others can be told to stop; a dead worker takes the others with it.
-   * @throws StuckError when a worker died or an agent's code failed; it carries that error.
+   * Runs one task on each thread; `onReport` sees each report at once, so that the other threads can be told to stop. A worker that dies
+   * takes the others with it.
+   * @throws StuckError when a worker died or its code threw; the cause is that error. The signal's reason when it was aborted.
    */
-  async run(
-    tasks: readonly ThreadTask[],
+  async run<Task, Report>(
+    tasks: readonly Task[],
     signal: AbortSignal,
-    onFailure: () => void,
-  ): Promise<ThreadReport[]> {
+    onReport: (report: Report) => void,
+  ): Promise<Report[]> {
     if (tasks.length !== this.#piscina.threads.length) throw new Error('one task per thread');
     const failed = new AbortController();
     const signals = AbortSignal.any([signal, failed.signal]);
@@ -47,8 +45,8 @@ export class AgentPool {
     const settled = await Promise.allSettled(
       tasks.map(async (task) => {
         try {
-          const report = (await this.#piscina.run(task, { signal: signals })) as ThreadReport;
-          if (report.end === 'failed') onFailure();
+          const report = (await this.#piscina.run(task, { signal: signals })) as Report;
+          onReport(report);
           return report;
         } catch (error) {
           first ??= error;
@@ -60,7 +58,7 @@ export class AgentPool {
     signal.throwIfAborted();
     if (first !== undefined)
       throw new StuckError(`a worker died: ${describe(first)}`, { cause: first });
-    return settled.map((result) => (result as PromiseFulfilledResult<ThreadReport>).value);
+    return settled.map((result) => (result as PromiseFulfilledResult<Awaited<Report>>).value);
   }
 
   async close(): Promise<void> {

@@ -65,7 +65,7 @@ async function lookOutside(options: RunOptions, totals: Totals, seed: number): P
   });
 }
 
-function runSeed(shared: SharedWorld, digest: EventDigest, seed: number): void {
+function runSeed(shared: SharedWorld, digest: EventDigest, seed: number): number {
   const agents = agentsOf(shared, seed);
   const scheduler = new RandomScheduler(seed);
   const result = explore(
@@ -80,6 +80,18 @@ function runSeed(shared: SharedWorld, digest: EventDigest, seed: number): void {
   }
   const what = result.outcome === 'deadlock' ? 'deadlock: ' : '';
   throw new StuckError(`seed ${seed}, step ${result.steps}: ${what}${result.detail}`);
+}
+
+/** Steps of `seeds` executions from seed 1 on, nothing verified: for benchmarks. */
+export function exploreSteps(scenario: Scenario, seeds: number): number {
+  const shared = createSharedWorld(scenario);
+  shared.explore.baseline();
+  let steps = 0;
+  for (let seed = 1; seed <= seeds; seed++) {
+    shared.explore.restore();
+    steps += runSeed(shared, new EventDigest(), seed);
+  }
+  return steps;
 }
 
 /** The agents of a run, built anew: each with its own view of the world. */

@@ -30,7 +30,7 @@ export async function runThreads(
   const pool = new AgentPool({
     threads: scenario.vcpus + 1,
     port: options.port,
-    ...(hooks.entry === undefined ? {} : { entry: hooks.entry }),
+    entry: hooks.entry ?? 'thread-entry',
   });
   const totals = new Totals();
   let violations: Violation[] = [];
@@ -69,7 +69,10 @@ async function runOnce(
   const signals = [watch.signal, ...(options.signal === undefined ? [] : [options.signal])];
   try {
     const tasks = tasksOf(shared, options, seed);
-    endOn(await pool.run(tasks, AbortSignal.any(signals), () => stop(shared)));
+    const stopOthers = (report: ThreadReport): void => {
+      if (report.end === 'failed') stop(shared);
+    };
+    endOn(await pool.run(tasks, AbortSignal.any(signals), stopOthers));
   } catch (error) {
     if (watch.isStuck())
       throw new StuckError(`no agent made a step for ${STUCK_MS / 1000} s`, { cause: error });

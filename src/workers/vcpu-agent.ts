@@ -24,7 +24,7 @@ import type { Actor } from './actor.ts';
 import { AgentFailure } from './failure.ts';
 import { AccessLog } from './log.ts';
 import { Touch, expandProgram, type Accesses } from './program.ts';
-import type { Phase } from './scenario.ts';
+import type { GuestProgram, Phase } from './scenario.ts';
 import { STATISTICS, WALKS_MAX, type FaultStatistics } from './statistics.ts';
 import { cpuOf, memcacheFor, type World } from './world.ts';
 
@@ -72,16 +72,28 @@ export class VcpuAgent implements Actor {
 
   *perform(phase: Phase): Op<void> {
     if (phase.guest === null) return;
-    const { scenario, layout } = this.#world;
-    const accesses = expandProgram(scenario, layout, phase.guest, {
-      vcpu: this.#id,
-      seed: this.#seed,
-    });
-    this.#discardEpoch = yield* load32(layout.words.discardEpoch, Order.acquire);
-    yield* this.#cpu.enterGuest();
+    const accesses = this.expand(phase.guest);
+    yield* this.enter();
     yield* this.run(accesses);
+    yield* this.leave();
+  }
+
+  /** The accesses that a program makes on this vCPU. */
+  expand(program: GuestProgram): Accesses {
+    const { scenario, layout } = this.#world;
+    return expandProgram(scenario, layout, program, { vcpu: this.#id, seed: this.#seed });
+  }
+
+  /** Begins a guest program. */
+  *enter(): Op<void> {
+    this.#discardEpoch = yield* load32(this.#world.layout.words.discardEpoch, Order.acquire);
+    yield* this.#cpu.enterGuest();
+  }
+
+  /** Ends it. */
+  *leave(): Op<void> {
     yield* this.#cpu.leaveGuest();
-    yield* add32(layout.words.guestsFinished, 1, Order.release);
+    yield* add32(this.#world.layout.words.guestsFinished, 1, Order.release);
   }
 
   /** Makes the accesses, in guest mode. */
@@ -89,8 +101,8 @@ export class VcpuAgent implements Actor {
     const { ipas, pages, kinds } = accesses;
     for (let i = 0; i < ipas.length; i++) {
       yield* this.#touch(ipas[i] as Ipa, pages[i] as number, kinds[i] as number);
+      count(STATISTICS.accesses, 1);
     }
-    count(STATISTICS.accesses, ipas.length);
   }
 
   /** One access, repeated until no fault is in its way; then the log entry that acknowledges it. */

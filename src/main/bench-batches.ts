@@ -1,0 +1,140 @@
+/** Times batches that run on worker threads, by tinybench: the worker measures, so that no message is part of a figure. */
+import { Bench } from 'tinybench';
+import type { BenchTask } from '../workers/bench-entry.ts';
+import type { PgtableOperation } from '../workers/bench-pgtable.ts';
+import { hostAgent } from '../workers/layout.ts';
+import type { Scenario } from '../workers/scenario.ts';
+import type { BenchSize } from './bench.ts';
+import { AgentPool } from './pool.ts';
+import type { BenchResult } from './result.ts';
+import { createSharedWorld, type SharedWorld } from './shared-world.ts';
+
+/** Pages and base of the slot that benchmarks use. */
+export const PAGE_BYTES = 4096;
+const BASE = 0x4000_0000;
+const NEVER = new AbortController().signal;
+
+/** One benchmark: what is done to every page of a share of memory, by each vCPU. */
+export interface BatchBench {
+  readonly name: string;
+  readonly port: 'wasm' | 'js';
+  readonly vcpus: number;
+  readonly batch: 'guest' | PgtableOperation;
+  readonly rounds: Scenario['rounds'];
+  /** Pages per vCPU. */
+  readonly pages: number;
+  /** Operations of one batch of one vCPU. */
+  readonly operations: number;
+}
+
+/** A scenario whose one slot gives each vCPU `pages` pages. */
+export function benchScenario(
+  bench: Pick<BatchBench, 'vcpus' | 'pages' | 'rounds' | 'name'>,
+): Scenario {
+  const pages = bench.pages * bench.vcpus;
+  return {
+    name: bench.name,
+    description: '',
+    vcpus: bench.vcpus,
+    ipaBits: 40,
+    frames: pages,
+    contents: 'page',
+    slots: [{ base: BASE, bytes: pages * PAGE_BYTES, logging: false }],
+    setup: [],
+    rounds: bench.rounds,
+    repeat: 1,
+  };
+}
+
+/** Nanoseconds per operation and vCPU. */
+export async function benchBatches(batch: BatchBench, size: BenchSize): Promise<BenchResult> {
+  const runner = batch.batch === 'guest' ? new GuestRunner(batch) : new OperationRunner(batch);
+  try {
+    const runMs = async (): Promise<{ overriddenDuration: number }> => ({
+      overriddenDuration: (await runner.runNs()) / 1e6,
+    });
+    for (let i = 0; i < size.warmups; i++) await runMs();
+    const bench = new Bench({ iterations: size.batches, time: 0, warmup: false });
+    bench.add(batch.name, runMs, { async: true });
+    await bench.run();
+    return resultOf(batch, bench);
+  } finally {
+    await runner.close();
+  }
+}
+
+function resultOf(batch: BatchBench, bench: Bench): BenchResult {
+  const result = bench.tasks[0]?.result;
+  if (result?.state !== 'completed')
+    throw new Error(`${batch.name} did not complete`, { cause: result });
+  const ns = (ms: number): number => (ms * 1e6) / batch.operations;
+  const { p50, p99, min } = result.latency;
+  return {
+    name: batch.name,
+    kvm: '5.10',
+    vcpus: batch.vcpus,
+    port: batch.port,
+    unit: 'ns',
+    p50: ns(p50),
+    p99: ns(p99),
+    min: ns(min),
+    ratioTo: {},
+  };
+}
+
+interface Runner {
+  /** Mean over the vCPUs of the time of one batch. */
+  runNs(): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** All vCPUs and the host agent in one world. */
+class GuestRunner implements Runner {
+  readonly #pool: AgentPool;
+  readonly #shared: SharedWorld;
+
+  constructor(batch: BatchBench) {
+    this.#shared = createSharedWorld(benchScenario(batch));
+    this.#pool = new AgentPool({
+      threads: batch.vcpus + 1,
+      port: batch.port,
+      entry: 'bench-entry',
+    });
+  }
+
+  async runNs(): Promise<number> {
+    const { memory, layout, world } = this.#shared;
+    const tasks = Array.from({ length: hostAgent(layout) + 1 }, (_, agent): BenchTask => {
+      return { memory, scenario: world.scenario, agent, batch: 'guest' };
+    });
+    const times = await this.#pool.run<BenchTask, number>(tasks, NEVER, () => {});
+    return times.reduce((sum, ns) => sum + ns, 0) / layout.vcpus;
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+  }
+}
+
+/** One world per thread: the operation alone. */
+class OperationRunner implements Runner {
+  readonly #pool: AgentPool;
+  readonly #tasks: readonly BenchTask[];
+
+  constructor(batch: BatchBench) {
+    const scenario = benchScenario({ ...batch, vcpus: 1 });
+    this.#tasks = Array.from({ length: batch.vcpus }, (): BenchTask => {
+      return { memory: createSharedWorld(scenario).memory, scenario, agent: 0, batch: batch.batch };
+    });
+    this.#pool = new AgentPool({ threads: batch.vcpus, port: batch.port, entry: 'bench-entry' });
+  }
+
+  async runNs(): Promise<number> {
+    const times = await this.#pool.run<BenchTask, number>(this.#tasks, NEVER, () => {});
+    return times.reduce((sum, ns) => sum + ns, 0) / times.length;
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+  }
+}

@@ -1,0 +1,42 @@
+/** `faultline bench`: this machine's figures, compared within one run by their ratios. */
+import { environment } from './environment.ts';
+import { benchFault } from './bench-fault.ts';
+import { benchSeam } from './bench-seam.ts';
+import type { BenchDocument, BenchResult } from './result.ts';
+import type { Output } from './run-options.ts';
+
+/** How much is measured. */
+export interface BenchSize {
+  /** Pages of a batch: at least 1,000 for a figure that means something. */
+  readonly pages: number;
+  /** Timed batches of each benchmark. */
+  readonly batches: number;
+  /** Batches before them, for the compiler. */
+  readonly warmups: number;
+  /** Numbers of worker threads whose start is measured. */
+  readonly workers: readonly number[];
+}
+
+const FULL: BenchSize = { pages: 4096, batches: 25, warmups: 10, workers: [8, 64] };
+
+type Group = (size: BenchSize, io: Output) => Promise<BenchResult[]>;
+const GROUPS: Readonly<Record<string, Group>> = { fault: benchFault, seam: benchSeam };
+
+/** Groups that can be named on the command line. */
+export const BENCH_GROUPS: readonly string[] = Object.keys(GROUPS);
+
+/** Runs the named groups, or all. Figures of different runs, or of a busy machine, do not compare. */
+export async function bench(
+  names: readonly string[],
+  io: Output,
+  size: BenchSize = FULL,
+): Promise<BenchDocument> {
+  const before = environment();
+  const results: BenchResult[] = [];
+  for (const name of names.length === 0 ? BENCH_GROUPS : names) {
+    const group = GROUPS[name];
+    if (group === undefined) throw new Error(`no benchmark ${name}`);
+    results.push(...(await group(size, io)));
+  }
+  return { schema: 'faultline.bench/1', environment: before, results };
+}

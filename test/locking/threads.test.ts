@@ -1,0 +1,91 @@
+/** Locks and waits on real threads, on both thread ports: invariants only. A lost wake-up shows as a test that never ends. */
+import { setImmediate } from 'node:timers/promises';
+import { Piscina } from 'piscina';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { Stop } from '../../src/engine/port.ts';
+import { HOLD_SAMPLE } from '../../src/locking/spin-lock.ts';
+import { workerLaunch } from '../../src/main/worker-entry.ts';
+import type { Report, Task } from '../fixtures/threads-locking/entry.ts';
+import { AT } from '../fixtures/threads-locking/layout.ts';
+import { countedFor } from '../support/lock-statistics.ts';
+
+const entry = new URL('../fixtures/threads-locking/entry.ts', import.meta.url);
+const AGENTS = 3;
+
+describe.each(['wasm', 'js'] as const)('on port %s', (port) => {
+  let pool: Piscina;
+  let memory: WebAssembly.Memory;
+  let words: Int32Array;
+
+  beforeAll(() => {
+    pool = new Piscina({
+      ...workerLaunch(port, entry),
+      minThreads: AGENTS,
+      maxThreads: AGENTS,
+      concurrentTasksPerWorker: 1,
+      idleTimeout: Infinity,
+      atomics: 'disabled',
+    });
+  });
+  afterAll(() => pool.destroy());
+
+  beforeEach(() => {
+    memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+    words = new Int32Array(memory.buffer);
+  });
+
+  async function start(what: Task['what'], agents: number, rounds: number): Promise<Report[]> {
+    const tasks = Array.from({ length: agents }, (_, agent): Task => {
+      return { memory, agent, agents, rounds, what };
+    });
+    return Promise.all(tasks.map(async (task) => (await pool.run(task)) as Report));
+  }
+
+  test('a spin lock excludes, and its statistics add up', async () => {
+    const rounds = 1000;
+    await start('countUnder', AGENTS, rounds);
+    expect(words[AT.counter / 4]).toBe(AGENTS * rounds);
+    const counted = Array.from({ length: AGENTS }, (_, agent) => countedFor(memory.buffer, agent));
+    expect(counted.map(({ acquisitions }) => acquisitions)).toEqual([rounds, rounds, rounds]);
+    expect(counted.map(({ waits }) => waits)).toEqual(counted.map(({ contended }) => contended));
+    const contended = counted.reduce((sum, agent) => sum + agent.contended, 0);
+    expect(contended).toBeLessThan(AGENTS * rounds);
+    const holds = counted.reduce((sum, agent) => sum + agent.holds, 0);
+    expect(holds).toBe(Math.ceil((AGENTS * rounds) / HOLD_SAMPLE));
+  });
+
+  test('64-bit loads and compare-and-swaps are atomic', async () => {
+    const rounds = 4000;
+    words[AT.counter / 4] = -rounds;
+    await start('count64', AGENTS, rounds);
+    expect(words[AT.counter / 4]).toBe((AGENTS - 1) * rounds);
+    expect(words[AT.counter / 4 + 1]).toBe(1);
+  });
+
+  test('no wake-up of a hand-shake is lost', async () => {
+    const rounds = 1000;
+    const reports = await start('handShake', 2, rounds);
+    expect(words[AT.ping / 4]).toBe(rounds);
+    expect(words[AT.pong / 4]).toBe(rounds);
+    expect([words[AT.ping / 4 + 1], words[AT.pong / 4 + 1]]).toEqual([0, 0]);
+    // Every second signal of either side found the other asleep, or about to sleep.
+    for (const { sleeps } of reports) expect(sleeps).toBeGreaterThanOrEqual(rounds / 2 - 1);
+  });
+
+  test('the stop word ends a wait', async () => {
+    const ended = start('awaitOne', 1, 1);
+    // Now the agent sleeps, or is about to.
+    while (Atomics.load(words, AT.ping / 4 + 1) === 0) await setImmediate();
+    Atomics.store(words, AT.stop / 4, Stop.abort);
+    expect((await ended).map(({ end }) => end)).toEqual(['stopped']);
+    expect(words[AT.ping / 4 + 1]).toBe(0);
+  });
+
+  test('a signal ends a wait that has been sliced', async () => {
+    const ended = start('awaitOne', 1, 1);
+    while (Atomics.load(words, AT.ping / 4 + 1) === 0) await setImmediate();
+    Atomics.store(words, AT.ping / 4, 1);
+    Atomics.notify(words, AT.ping / 4);
+    expect((await ended).map(({ end }) => end)).toEqual(['completed']);
+  });
+});
