@@ -26,6 +26,9 @@
     (global.set $high (i32.wrap_i64 (i64.shr_u (local.get $value) (i64.const 32))))
     (i32.wrap_i64 (local.get $value)))
   (func (export "high") (result i32) (global.get $high))
+  ;; Not atomic: a frame is filled by the agent that owns it.
+  (func (export "fill") (param $at i32) (param $bytes i32) (param $value i32)
+    (memory.fill (local.get $at) (local.get $value) (local.get $bytes)))
   (func $pair (param $lo i32) (param $hi i32) (result i64)
     (i64.or
       (i64.extend_i32_u (local.get $lo))

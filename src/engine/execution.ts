@@ -189,6 +189,15 @@ export class Execution implements ExecutionView {
     });
   }
 
+  /** The same after a fill: every 32-bit word of the range now holds `value`. */
+  filled(at: Word, bytes: number, value: number): void {
+    if (this.#parked === 0) return;
+    for (const agent of this.#agents) {
+      const isInside = agent.at >= at && agent.at < at + bytes;
+      if (isInside) this.written(agent.at, value, false);
+    }
+  }
+
   choose(n: number): number {
     return this.#scheduler.choose(n);
   }

@@ -117,8 +117,10 @@ export function* barrier(kind: Barrier): Op<void> {
 export function* fill(at: Word, bytes: number, value: number): Op<void> {
   if (execution !== null && execution.reach(EventKind.fill, at)) yield;
   memory.noteRange(at, bytes);
-  memory.words.fill(value, at >>> 2, (at + bytes) / 4);
+  const word = Math.imul(value, 0x01010101);
+  memory.words.fill(word, at >>> 2, (at + bytes) / 4);
   record(EventKind.fill, at, 0, 0, value, 0, bytes);
+  execution?.filled(at, bytes, word);
 }
 
 export function* wait(at: Word, seen: number): Op<void> {
@@ -220,6 +222,7 @@ function put64(kind: EventKind, at: Word, lo: number, hi: number, order: number)
   memory.words[index + 1] = hi;
   record(kind, at, oldLo, oldHi, lo, hi, order);
   execution?.written(at, lo | 0, false);
+  execution?.written(at + 4, hi | 0, false);
 }
 
 function record(

@@ -71,7 +71,7 @@ export interface Port {
     order: Order,
   ): Op<boolean>;
   barrier(kind: Barrier): Op<void>;
-  /** Fills `bytes` bytes with a 32-bit value: one operation on the frame. */
+  /** Fills `bytes` bytes, a multiple of 4, with the byte `value`: one operation on the frame. */
   fill(at: Word, bytes: number, value: number): Op<void>;
   /** Futex semantics: returns once the word differs from `seen`, or spuriously; throws {@link Stopped} on stop. */
   wait(at: Word, seen: number): Op<void>;

@@ -51,10 +51,6 @@ export function retryWhen(_at: Word, _seen: number): void {}
 /** Sequentially consistent engine: nothing to do. */
 export function barrier(_kind: number): void {}
 
-export function fill(at: Word, bytes: number, value: number): void {
-  words.fill(value, at >>> 2, (at + bytes) / 4);
-}
-
 /** A splitmix32 step of this agent's own generator. */
 export function choose(n: number): number {
   random = (random + 0x9e3779b9) | 0;

@@ -13,7 +13,6 @@ export {
   counted,
   drive,
   event,
-  fill,
   now,
   read32,
   retryWhen,
@@ -88,6 +87,10 @@ export function signalAdd32(at: Word, delta: number, _order: number): number {
   const before = Atomics.add(words, at >>> 2, delta);
   if (Atomics.load(words, (at >>> 2) + 1) !== 0) wake(at);
   return before;
+}
+
+export function fill(at: Word, bytes: number, value: number): void {
+  words.fill(Math.imul(value, 0x01010101), at >>> 2, (at + bytes) / 4);
 }
 
 function pair(lo: number, hi: number): bigint {

@@ -14,7 +14,6 @@ export {
   counted,
   drive,
   event,
-  fill,
   now,
   read32,
   retryWhen,
@@ -33,6 +32,7 @@ interface Atomics64 {
   load64(at: number): number;
   high(): number;
   store64(at: number, lo: number, hi: number): void;
+  fill(at: number, bytes: number, value: number): void;
   cas64(at: number, expectedLo: number, expectedHi: number, lo: number, hi: number): number;
 }
 
@@ -98,4 +98,8 @@ export function signalAdd32(at: Word, delta: number, _order: number): number {
   const before = wasm.add32(at, delta);
   if (wasm.load32(at + 4) !== 0) wake(at);
   return before;
+}
+
+export function fill(at: Word, bytes: number, value: number): void {
+  wasm.fill(at, bytes, value);
 }

@@ -9,7 +9,7 @@ export class RandomScheduler implements Scheduler {
 
   /** `seed`: a 32-bit integer. */
   constructor(seed: number) {
-    this.#random = xoroshiro128plus(seed | 0);
+    this.#random = xoroshiro128plus(scattered(seed));
   }
 
   next(view: ExecutionView): number {
@@ -21,4 +21,15 @@ export class RandomScheduler implements Scheduler {
   choose(n: number): number {
     return uniformInt(this.#random, 0, n - 1);
   }
+}
+
+/**
+ * The finaliser of splitmix32: the first outputs of the generator for neighbouring seeds are alike (among 4 agents, 1,000
+ * seeds in a row gave 16 different beginnings of 6 steps), and seeds are tried in a row.
+ */
+function scattered(seed: number): number {
+  let z = (seed + 0x9e3779b9) | 0;
+  z = Math.imul(z ^ (z >>> 16), 0x21f0aaad);
+  z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
+  return z ^ (z >>> 15);
 }

@@ -8,8 +8,10 @@ export interface Fix {
   readonly what: string;
 }
 
+export type ProfileName = '5.10';
+
 export interface Profile {
-  readonly name: string;
+  readonly name: ProfileName;
   readonly fixes: readonly Fix[];
 }
 
@@ -30,6 +32,6 @@ const PROFILE_5_10: Profile = {
 };
 
 /** What `--kvm` accepts. */
-export const PROFILES: Readonly<Record<string, Profile>> = { '5.10': PROFILE_5_10 };
+export const PROFILES: Readonly<Record<ProfileName, Profile>> = { '5.10': PROFILE_5_10 };
 
-export const DEFAULT_PROFILE = '5.10';
+export const DEFAULT_PROFILE: ProfileName = '5.10';

@@ -8,52 +8,52 @@
 import { Barrier, barrier, count, event, type Op, type Word } from '#port';
 import { EventKind } from '../engine/events.ts';
 import type { Ipa, Phys, Vmid } from '../machine/address.ts';
-import { FRAME_BYTES, type PhysicalMemory } from '../machine/frames.ts';
+import { FRAME_BYTES, type FrameZone } from '../machine/frames.ts';
 import { NO_HINT, TlbiKind, type Interconnect } from '../machine/tlbi.ts';
 import type { LevelHint, MmOps } from '../pgtable/mm-ops.ts';
 
 export class Stage2Mmu implements MmOps {
-  readonly #memory: PhysicalMemory;
+  readonly #tables: FrameZone;
   readonly #interconnect: Interconnect;
   readonly #vmid: Vmid;
   readonly #walks: number;
 
   /** `walks`: offset of the counter of software walks in the agent's statistics block. */
   constructor(options: {
-    readonly memory: PhysicalMemory;
+    readonly tables: FrameZone;
     readonly interconnect: Interconnect;
     readonly vmid: Vmid;
     readonly walks: number;
   }) {
-    this.#memory = options.memory;
+    this.#tables = options.tables;
     this.#interconnect = options.interconnect;
     this.#vmid = options.vmid;
     this.#walks = options.walks;
   }
 
   wordOf(address: Phys): Word {
-    return this.#memory.tables.wordOf(address);
+    return this.#tables.wordOf(address);
   }
 
-  *getPage(page: Phys): Op<void> {
-    yield* this.#memory.tables.get(page);
+  *getPage(at: Word): Op<void> {
+    yield* this.#tables.getAt(at);
   }
 
-  *putPage(page: Phys): Op<void> {
-    yield* this.#memory.tables.put(page);
+  *putPage(at: Word): Op<void> {
+    yield* this.#tables.putAt(at);
   }
 
-  *pageCount(page: Phys): Op<number> {
-    return yield* this.#memory.tables.count(page);
+  *pageCount(at: Word): Op<number> {
+    return yield* this.#tables.countAt(at);
   }
 
   *zallocPagesExact(pages: number): Op<Phys> {
-    return yield* this.#memory.tables.zallocContiguous(pages);
+    return yield* this.#tables.zallocContiguous(pages);
   }
 
   *freePagesExact(first: Phys, pages: number): Op<void> {
     for (let i = 0; i < pages; i++) {
-      const freed = yield* this.#memory.tables.put((first + i * FRAME_BYTES) as Phys);
+      const freed = yield* this.#tables.put((first + i * FRAME_BYTES) as Phys);
       if (!freed) throw new Error('root page freed with references');
     }
   }

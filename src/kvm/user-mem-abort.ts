@@ -27,7 +27,8 @@ export interface MemoryFault {
 }
 
 /** A mapping that may be installed if no notifier intervened. */
-interface Candidate extends MemoryFault {
+interface Candidate {
+  readonly fault: MemoryFault;
   readonly size: number;
   readonly frame: Phys;
   /** Only permissions are missing: the faulting leaf has the mapping's size. */
@@ -59,7 +60,7 @@ export function* userMemAbort(vm: Vm, vcpu: Vcpu, fault: MemoryFault): Op<AbortR
   yield* mmuLock.lock();
   let outcome: Outcome = 'ok';
   const retry = yield* notifier.mustRetryLocked(sequence);
-  if (!retry) outcome = yield* installLocked(vm, vcpu, { ...fault, size, frame, relax });
+  if (!retry) outcome = yield* installLocked(vm, vcpu, { fault, size, frame, relax });
   // 16
   yield* mmuLock.unlock();
   yield* host.unpin(frame);
@@ -77,7 +78,8 @@ export function* userMemAbort(vm: Vm, vcpu: Vcpu, fault: MemoryFault): Op<AbortR
 function* installLocked(vm: Vm, vcpu: Vcpu, candidate: Candidate): Op<Outcome> {
   const pgt = yield* vm.pgt();
   if (pgt === null) return 'invalid';
-  const { ipa, slot, size, frame, relax } = candidate;
+  const { fault, size, frame, relax } = candidate;
+  const { ipa, slot } = fault;
   const logging = yield* slot.isLogging();
   // An anonymous page is writable for a read fault too, unless a write to it must be seen.
   const isWritable = isWriteFault(vcpu.fault) || !logging;

@@ -41,9 +41,11 @@ export class Vm {
   readonly memcachePagesMin: number;
 
   readonly #vtcr: number;
+  readonly #ipaLimit: number;
 
   constructor(parts: VmParts) {
     this.parts = parts;
+    this.#ipaLimit = 2 ** parts.ipaBits;
     this.#vtcr = encodeVtcr({ ...parts, ...MACHINE });
     this.memcachePagesMin = LAST_LEVEL - decodeVtcr(this.#vtcr).startLevel;
   }
@@ -87,6 +89,6 @@ export class Vm {
 
   /** Whether an address lies inside the VM's IPA space. */
   isInIpaSpace(address: Ipa): boolean {
-    return address < 2 ** this.parts.ipaBits;
+    return address < this.#ipaLimit;
   }
 }

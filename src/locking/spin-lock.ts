@@ -19,7 +19,7 @@ export interface LockStatistics {
   readonly holdNs: number;
 }
 
-/** One hold in this many is timed. */
+/** One hold in this many is timed; a power of two. */
 export const HOLD_SAMPLE = 16;
 
 const LINE_BYTES = 128;
@@ -95,7 +95,7 @@ export class SpinLock {
   }
 
   #isSampled(): boolean {
-    return this.#ticket % HOLD_SAMPLE === 0;
+    return (this.#ticket & (HOLD_SAMPLE - 1)) === 0;
   }
 
   #slotOf(ticket: number): Word {

@@ -23,6 +23,8 @@ export const phys = (value: number): Phys => value as Phys;
 /** 2^32, the weight of a high half. */
 export const HIGH_WEIGHT = 0x1_0000_0000;
 
+const HIGH_INVERSE = 1 / HIGH_WEIGHT;
+
 /** Bits 31:0 of an address, as a signed half. */
 export function lowHalf(address: number): number {
   return address | 0;
@@ -30,5 +32,5 @@ export function lowHalf(address: number): number {
 
 /** Bits 63:32 of an address. */
 export function highHalf(address: number): number {
-  return Math.floor(address / HIGH_WEIGHT);
+  return Math.floor(address * HIGH_INVERSE);
 }

@@ -41,7 +41,7 @@ const WALK_CACHE_SETS = 64;
 /** Bytes of one CPU's caches in shared memory. */
 export const CPU_CACHE_BYTES: number = (TLB_SETS + WALK_CACHE_SETS) * TRANSLATION_BYTES;
 
-const NO_REGIME: Stage2Regime = { root: 0 as Phys, vmid: 0 as Vmid, ipaBits: 32, startLevel: 1 };
+const NO_REGIME: Stage2Regime = { root: 0 as Phys, vmid: 0 as Vmid, ipaLimit: 0, startLevel: 1 };
 
 export class Cpu {
   readonly tlb: TranslationArray;
@@ -51,6 +51,7 @@ export class Cpu {
   readonly #interconnect: Interconnect;
   readonly #answer: Word;
   readonly #posted: Word;
+  readonly #claimed: Word;
   readonly #walker: HardwareWalker;
   #regime = NO_REGIME;
   /** TLBI commands performed. */
@@ -74,6 +75,7 @@ export class Cpu {
     this.#interconnect = options.interconnect;
     this.#answer = options.interconnect.answerOf(options.id);
     this.#posted = options.interconnect.layout.posted;
+    this.#claimed = options.interconnect.layout.claimed;
     this.tlb = new TranslationArray(options.caches, TLB_SETS, options.geometry);
     const walkCache = options.caches + TLB_SETS * TRANSLATION_BYTES;
     this.walkCache = new TranslationArray(walkCache, WALK_CACHE_SETS, options.geometry);
@@ -83,10 +85,9 @@ export class Cpu {
   /** Loads the stage-2 registers of a VM; in the host only. */
   load(registers: Stage2Registers): void {
     if (this.#inGuest) throw new Error('stage-2 registers loaded in guest mode');
-    this.#regime = {
-      ...decodeVtcr(registers.vtcr),
-      ...decodeVttbr(registers.vttbr.lo, registers.vttbr.hi),
-    };
+    const { ipaBits, startLevel } = decodeVtcr(registers.vtcr);
+    const { root, vmid } = decodeVttbr(registers.vttbr.lo, registers.vttbr.hi);
+    this.#regime = { root, vmid, ipaLimit: 2 ** ipaBits, startLevel };
   }
 
   /**
@@ -162,14 +163,14 @@ export class Cpu {
   /** Performs the commands up to `posted` and answers. */
   *#perform(posted: number): Op<void> {
     const behind = (posted - this.#performed) | 0;
-    if (behind < RING_COMMANDS) {
+    if (behind <= RING_COMMANDS) {
       for (let sequence = this.#performed; sequence !== posted; sequence = (sequence + 1) | 0) {
         this.#invalidate(yield* this.#interconnect.read(sequence));
       }
     }
-    // The ring may have wrapped over a command while it was read.
-    const latest = yield* load32(this.#posted, Order.acquire);
-    if (((latest - this.#performed) | 0) >= RING_COMMANDS) {
+    // The ring may have wrapped over a command before it was read: its place was claimed first, perhaps not yet posted.
+    const claimed = yield* load32(this.#claimed, Order.acquire);
+    if (((claimed - this.#performed) | 0) > RING_COMMANDS) {
       this.tlb.invalidateAll();
       this.walkCache.invalidateAll();
     }

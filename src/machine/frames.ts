@@ -20,8 +20,9 @@ import type { Phys } from './address.ts';
 
 /** Bytes of a frame in the physical address space, whatever is kept of its contents. */
 export const FRAME_BYTES = 4096;
-/** What a freed frame is filled with. */
+/** What a word of a freed frame reads as: bytes of {@link POISON_BYTE}. */
 export const POISON = 0x6b6b6b6b;
+const POISON_BYTE = 0x6b;
 /** No frame: the zone is exhausted. Never a valid address here, RAM starts higher. */
 export const NO_FRAME: Phys = 0 as Phys;
 
@@ -42,6 +43,8 @@ export interface ZoneLayout {
   readonly state: Word;
 }
 
+/** Exact: frames are a power of two. */
+const FRAME_INVERSE = 1 / FRAME_BYTES;
 const META_BYTES = 8;
 const LINK = 4;
 const STATE = { used: 0, freeHead: 4, freeCount: 8 } as const;
@@ -54,11 +57,13 @@ export class FrameZone {
   readonly layout: ZoneLayout;
   readonly #lock: SpinLock;
   readonly #end: number;
+  readonly #contentInverse: number;
 
   /** `lock` protects the zone's state words and links. */
   constructor(layout: ZoneLayout, lock: SpinLock) {
     this.layout = layout;
     this.#lock = lock;
+    this.#contentInverse = 1 / layout.contentBytes;
     this.#end = layout.base + layout.frames * FRAME_BYTES;
   }
 
@@ -92,8 +97,7 @@ export class FrameZone {
 
   /** Takes a reference. */
   *get(frame: Phys): Op<void> {
-    const before = yield* add32(this.#meta(frame), 1, Order.once);
-    if (before < 1) throw new Error(`reference taken on free frame ${frame.toString(16)}`);
+    yield* this.#get(this.#indexOf(frame));
   }
 
   /**
@@ -108,22 +112,31 @@ export class FrameZone {
 
   /** Drops a reference; the last one poisons and frees the frame. True if it did. */
   *put(frame: Phys): Op<boolean> {
-    const before = yield* add32(this.#meta(frame), -1, Order.full);
-    if (before < 1) throw new Error(`reference dropped on free frame ${frame.toString(16)}`);
-    if (before > 1) return false;
-    yield* this.#free(frame);
-    return true;
+    return yield* this.#put(this.#indexOf(frame));
   }
 
   *count(frame: Phys): Op<number> {
     return yield* load32(this.#meta(frame), Order.once);
   }
 
+  /** The same three by any word of the frame's contents. */
+  *getAt(at: Word): Op<void> {
+    yield* this.#get(this.#indexAt(at));
+  }
+
+  *putAt(at: Word): Op<boolean> {
+    return yield* this.#put(this.#indexAt(at));
+  }
+
+  *countAt(at: Word): Op<number> {
+    return yield* load32(this.#metaOf(this.#indexAt(at)), Order.once);
+  }
+
   /** Byte offset in shared memory of a physical address; only the first `contentBytes` bytes of a frame exist. */
   wordOf(address: Phys): Word {
     const offset = address - this.layout.base;
     if (this.layout.contentBytes === FRAME_BYTES) return this.layout.contents + offset;
-    const index = Math.floor(offset / FRAME_BYTES);
+    const index = Math.floor(offset * FRAME_INVERSE);
     return this.layout.contents + index * this.layout.contentBytes + (offset - index * FRAME_BYTES);
   }
 
@@ -135,10 +148,23 @@ export class FrameZone {
     };
   }
 
-  *#free(frame: Phys): Op<void> {
-    yield* fill(this.wordOf(frame), this.layout.contentBytes, POISON);
-    event(EventKind.frameFree, this.wordOf(frame), 0, 0);
-    const index = this.#indexOf(frame);
+  *#get(index: number): Op<void> {
+    const before = yield* add32(this.#metaOf(index), 1, Order.once);
+    if (before < 1) throw new Error(`reference taken on free frame ${index}`);
+  }
+
+  *#put(index: number): Op<boolean> {
+    const before = yield* add32(this.#metaOf(index), -1, Order.full);
+    if (before < 1) throw new Error(`reference dropped on free frame ${index}`);
+    if (before > 1) return false;
+    yield* this.#free(index);
+    return true;
+  }
+
+  *#free(index: number): Op<void> {
+    const contents = this.layout.contents + index * this.layout.contentBytes;
+    yield* fill(contents, this.layout.contentBytes, POISON_BYTE);
+    event(EventKind.frameFree, contents, 0, 0);
     yield* this.#lock.lock();
     this.#push(index);
     yield* this.#lock.unlock();
@@ -187,7 +213,11 @@ export class FrameZone {
   }
 
   #indexOf(frame: Phys): number {
-    return Math.floor((frame - this.layout.base) / FRAME_BYTES);
+    return Math.floor((frame - this.layout.base) * FRAME_INVERSE);
+  }
+
+  #indexAt(at: Word): number {
+    return Math.floor((at - this.layout.contents) * this.#contentInverse);
   }
 
   #metaOf(index: number): Word {

@@ -48,6 +48,11 @@ export class Geometry {
     return Math.floor(address * (this.#inverse[level] as number)) & this.#indexMask;
   }
 
+  /** Which page of a concatenated root at `level` holds the entry of `address`. */
+  rootPage(address: number, level: Level): number {
+    return Math.floor((address * (this.#inverse[level] as number)) / this.entries);
+  }
+
   /** `address` rounded down to an entry of `level`. */
   alignDown(address: number, level: Level): number {
     return Math.floor(address * (this.#inverse[level] as number)) * (this.#bytes[level] as number);

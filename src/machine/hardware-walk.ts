@@ -14,7 +14,8 @@ import { DESCRIPTOR_HI, DESCRIPTOR_LO, MISS, type TranslationArray } from './tra
 export interface Stage2Regime {
   readonly root: Phys;
   readonly vmid: Vmid;
-  readonly ipaBits: number;
+  /** 2^IPA bits. */
+  readonly ipaLimit: number;
   readonly startLevel: Level;
 }
 
@@ -38,8 +39,9 @@ export class HardwareWalker {
 
   /** Walks for `address`; the result's level and descriptor are in `level`, `lo`, `hi`. Caches the tables it passes. */
   *walk(address: Ipa, regime: Stage2Regime): Op<WalkResult> {
+    this.level = 0;
+    if (address >= regime.ipaLimit) return 'translation';
     this.level = regime.startLevel;
-    if (address >= 2 ** regime.ipaBits) return 'translation';
     let table = this.#start(address, regime);
     for (;;) {
       yield* this.#fetch(table, address, regime.startLevel);

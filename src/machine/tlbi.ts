@@ -12,15 +12,17 @@ import {
   barrier,
   count,
   event,
+  high,
   load32,
+  load64,
   signal32,
-  store32,
+  store64,
   wait,
   type Op,
   type Word,
 } from '#port';
 import { EventKind } from '../engine/events.ts';
-import { HIGH_WEIGHT, type Ipa, type Level, type Vmid } from './address.ts';
+import { HIGH_WEIGHT, highHalf, type Ipa, type Level, type Vmid } from './address.ts';
 
 /** Kinds of invalidation. */
 export const TlbiKind = {
@@ -47,7 +49,7 @@ export interface TlbiCommand {
 
 /** Commands the ring holds. */
 export const RING_COMMANDS = 256;
-const COMMAND_BYTES = 16;
+const COMMAND_BYTES = 8;
 export const RING_BYTES: number = RING_COMMANDS * COMMAND_BYTES;
 /** Bytes of one CPU's answer: a waitable word on a line of its own. */
 export const ANSWER_BYTES = 128;
@@ -55,8 +57,12 @@ export const ANSWER_BYTES = 128;
 export const IN_HOST = 0;
 
 const PAGE_4K = 4096;
+const PAGE_INVERSE = 1 / PAGE_4K;
+/** Fields of a command's high half; the low half is the page number's. */
+const PAGE_HI = 0xff;
 const VMID_SHIFT = 8;
-const LEVEL_SHIFT = 4;
+const LEVEL_SHIFT = 24;
+const KIND_SHIFT = 26;
 
 /** Where the interconnect lives: zeroed words. */
 export interface InterconnectLayout {
@@ -107,7 +113,7 @@ export class Interconnect {
       seen = yield* load32(posted, Order.acquire);
     }
     this.#issued = (sequence + 1) | 0;
-    event(EventKind.tlbi, command.kind, command.level, Math.floor(command.ipa / PAGE_4K) | 0);
+    event(EventKind.tlbi, command.kind, command.level, Math.floor(command.ipa * PAGE_INVERSE) | 0);
     yield* signal32(posted, this.#issued, Order.release);
   }
 
@@ -125,27 +131,24 @@ export class Interconnect {
     event(EventKind.dsbComplete, 0, this.#issued, 0);
   }
 
-  /** Reads the command at `sequence`; valid only if the ring had not wrapped by the time the caller checks `posted`. */
+  /** Reads the command at `sequence`; valid only if the caller then finds its place not `claimed` again. */
   *read(sequence: number): Op<TlbiCommand> {
-    const at = this.#slot(sequence);
-    const head = yield* load32(at, Order.once);
-    const pageLo = yield* load32(at + 4, Order.once);
-    const pageHi = yield* load32(at + 8, Order.once);
+    const pageLo = yield* load64(this.#slot(sequence), Order.once);
+    const head = high();
     return {
-      kind: (head & 0xf) as TlbiKind,
+      kind: (head >>> KIND_SHIFT) as TlbiKind,
       level: ((head >>> LEVEL_SHIFT) & 3) as Level,
       vmid: ((head >>> VMID_SHIFT) & 0xffff) as Vmid,
-      ipa: ((pageHi * HIGH_WEIGHT + (pageLo >>> 0)) * PAGE_4K) as Ipa,
+      ipa: (((head & PAGE_HI) * HIGH_WEIGHT + (pageLo >>> 0)) * PAGE_4K) as Ipa,
     };
   }
 
   *#write(sequence: number, command: TlbiCommand): Op<void> {
-    const at = this.#slot(sequence);
-    const page = Math.floor(command.ipa / PAGE_4K);
-    const head = command.kind | (command.level << LEVEL_SHIFT) | (command.vmid << VMID_SHIFT);
-    yield* store32(at, head, Order.once);
-    yield* store32(at + 4, page | 0, Order.once);
-    yield* store32(at + 8, Math.floor(page / HIGH_WEIGHT), Order.once);
+    const page = Math.floor(command.ipa * PAGE_INVERSE);
+    const { kind, level, vmid } = command;
+    const head =
+      (kind << KIND_SHIFT) | (level << LEVEL_SHIFT) | (vmid << VMID_SHIFT) | highHalf(page);
+    yield* store64(this.#slot(sequence), page | 0, head, Order.once);
   }
 
   #slot(sequence: number): Word {

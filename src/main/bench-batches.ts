@@ -1,4 +1,5 @@
 /** Times batches that run on worker threads, by tinybench: the worker measures, so that no message is part of a figure. */
+import { DEFAULT_PROFILE } from '../kvm/profile.ts';
 import { Bench } from 'tinybench';
 import type { BenchTask } from '../workers/bench-entry.ts';
 import type { PgtableOperation } from '../workers/bench-pgtable.ts';
@@ -71,7 +72,7 @@ function resultOf(batch: BatchBench, bench: Bench): BenchResult {
   const { p50, p99, min } = result.latency;
   return {
     name: batch.name,
-    kvm: '5.10',
+    kvm: DEFAULT_PROFILE,
     vcpus: batch.vcpus,
     port: batch.port,
     unit: 'ns',

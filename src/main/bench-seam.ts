@@ -2,6 +2,7 @@
  * `bench seam`: what the seam between one source and two engines costs. The stripped map path against a plain function written by hand
  * that makes the same accesses; steps of the unstripped source per second; start and memory of worker threads.
  */
+import { DEFAULT_PROFILE } from '../kvm/profile.ts';
 import { readFileSync } from 'node:fs';
 import type { BenchTask } from '../workers/bench-entry.ts';
 import { benchBatches } from './bench-batches.ts';
@@ -14,7 +15,7 @@ import { loadWorkload } from './workload.ts';
 
 /** Executions of one batch of `seam/explore`. */
 const SEEDS_PER_BATCH = 50;
-const COMMON = { kvm: '5.10', ratioTo: {} } as const;
+const COMMON = { kvm: DEFAULT_PROFILE, ratioTo: {} } as const;
 
 export async function benchSeam(size: BenchSize, io: Output): Promise<BenchResult[]> {
   const results = await mapBenches(size);

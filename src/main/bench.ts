@@ -22,10 +22,7 @@ const FULL: BenchSize = { pages: 4096, batches: 25, warmups: 10, workers: [8, 64
 type Group = (size: BenchSize, io: Output) => Promise<BenchResult[]>;
 const GROUPS: Readonly<Record<string, Group>> = { fault: benchFault, seam: benchSeam };
 
-/** Groups that can be named on the command line. */
-export const BENCH_GROUPS: readonly string[] = Object.keys(GROUPS);
-
-/** Runs the named groups, or all. Figures of different runs, or of a busy machine, do not compare. */
+/** Runs the named groups. Figures of different runs, or of a busy machine, do not compare. */
 export async function bench(
   names: readonly string[],
   io: Output,
@@ -33,7 +30,7 @@ export async function bench(
 ): Promise<BenchDocument> {
   const before = environment();
   const results: BenchResult[] = [];
-  for (const name of names.length === 0 ? BENCH_GROUPS : names) {
+  for (const name of names) {
     const group = GROUPS[name];
     if (group === undefined) throw new Error(`no benchmark ${name}`);
     results.push(...(await group(size, io)));

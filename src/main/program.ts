@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { readFileSync } from 'node:fs';
 import { benchReport, runReport } from './report.ts';
+import { DEFAULT_PROFILE, PROFILES, type ProfileName } from '../kvm/profile.ts';
 import { oneOf, seconds, wholeNumber } from './flags.ts';
 import { oneLine } from './input-file.ts';
 import { JsonOutput } from './json-output.ts';
@@ -24,6 +25,7 @@ export const exitStatus = {
 const seedMax = 2 ** 32 - 1;
 const seedsMax = 1_000_000;
 const secondsMax = 86_400;
+const profiles = Object.keys(PROFILES) as ProfileName[];
 const benchmarks = ['fault', 'seam'] as const;
 
 interface RunFlags {
@@ -119,9 +121,9 @@ function addRun(
     .argument('<workload>', 'a workload file, or the name of one that comes with faultline')
     .option(
       '--kvm <profile>',
-      'the generation of the code under test: 5.10',
-      oneOf('--kvm', ['5.10']),
-      '5.10',
+      `the generation of the code under test: ${profiles.join(', ')}`,
+      oneOf('--kvm', profiles),
+      DEFAULT_PROFILE,
     )
     .option(
       '-v, --vcpus <n>',

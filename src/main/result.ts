@@ -2,6 +2,7 @@
  * The JSON documents that commands write with `--json`. The keys are a contract with whoever reads them: keys may be added,
  * never renamed or dropped, and the schema's number goes up when a meaning changes.
  */
+import type { ProfileName } from '../kvm/profile.ts';
 
 /** The classes in which faults, walks and latencies are counted: by the fault status of the syndrome. */
 export type FaultClass = 'translation' | 'permission' | 'access';
@@ -69,7 +70,7 @@ export interface RunResult {
   readonly workload: string;
   readonly engine: 'threads' | 'explore';
   readonly port: 'wasm' | 'js' | 'explore';
-  readonly kvm: '5.10';
+  readonly kvm: ProfileName;
   readonly vcpus: number;
   readonly seed: number;
   /** Seeds run one after another; figures are of all of them together. */
@@ -116,7 +117,7 @@ export interface RunResult {
 /** One figure of a benchmark, in `unit`; `ratioTo` divides its p50 by another's, named by the key. */
 export interface BenchResult {
   readonly name: string;
-  readonly kvm: '5.10';
+  readonly kvm: ProfileName;
   readonly vcpus: number;
   readonly unit: string;
   readonly p50: number;

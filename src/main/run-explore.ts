@@ -45,7 +45,7 @@ export async function runExplore(
     totals.add(shared.memory, shared.layout);
     hooks.beforeVerify?.(shared);
     verification = verify(shared.world);
-    violations = violationsOf(verification, totals, options, seed);
+    violations = violationsOf(shared, verification, options, seed);
   }
   if (verification === undefined) throw new Error('a run without a seed');
   return { totals, verification, violations, seeds, eventDigest: digest.hex() };
@@ -71,7 +71,7 @@ function runSeed(shared: SharedWorld, digest: EventDigest, seed: number): number
   const result = explore(
     new Execution({ agents, scheduler, stepsMax: STEPS_MAX, sinks: [digest] }),
   );
-  if (result.outcome === 'completed') return;
+  if (result.outcome === 'completed') return result.steps;
   if (result.outcome === 'threw') {
     const { error } = result;
     if (error instanceof AgentFailure && error.kind === 'noMemory')

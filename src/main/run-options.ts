@@ -1,3 +1,4 @@
+import type { ProfileName } from '../kvm/profile.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import type { BenchDocument, RunResult } from './result.ts';
 
@@ -13,7 +14,7 @@ export interface RunOptions {
   readonly engine: 'threads' | 'explore';
   /** Which thread port; means nothing under `explore`. */
   readonly port: 'wasm' | 'js';
-  readonly kvm: '5.10';
+  readonly kvm: ProfileName;
   readonly seed: number;
   /** How many seeds to run, from `seed` on. */
   readonly seeds: number;

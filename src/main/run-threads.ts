@@ -44,7 +44,7 @@ export async function runThreads(
       totals.add(shared.memory, shared.layout);
       hooks.beforeVerify?.(shared);
       verification = verify(shared.world);
-      violations = violationsOf(verification, totals, options, seed);
+      violations = violationsOf(shared, verification, options, seed);
     }
   } finally {
     await pool.close();

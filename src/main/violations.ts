@@ -1,17 +1,20 @@
-/** Findings of a verification as violations of a result, with the command that runs the same again. */
+/** Everything that a finished run violated, with the command that runs the same again. */
+import { FRAME_BYTES } from '../machine/frames.ts';
+import { statisticsOf, type Layout } from '../workers/layout.ts';
 import { STATISTICS } from '../workers/statistics.ts';
 import type { Violation } from './result.ts';
 import type { RunOptions } from './run-options.ts';
-import type { Totals } from './totals.ts';
+import type { SharedWorld } from './shared-world.ts';
 import type { Finding, Verification } from './verify/verify.ts';
 
+/** The findings of the verification, after what the vCPUs saw themselves while they ran. */
 export function violationsOf(
+  shared: SharedWorld,
   verification: Verification,
-  totals: Totals,
   options: RunOptions,
   seed: number,
 ): Violation[] {
-  const findings: Finding[] = [...staleReads(totals), ...verification.findings];
+  const findings: Finding[] = [...staleReads(shared), ...verification.findings];
   if (verification.more > 0) {
     findings.push({
       verdict: 'more',
@@ -22,13 +25,28 @@ export function violationsOf(
   return findings.map((finding) => ({ ...finding, schedule }));
 }
 
-function staleReads(totals: Totals): Finding[] {
-  const stale = totals.counter(STATISTICS.staleReads);
-  if (stale === 0) return [];
-  return [
-    {
+/** One finding per vCPU whose reads did not see its own last acknowledged write. */
+function staleReads({ memory, layout }: SharedWorld): Finding[] {
+  const floats = new Float64Array(memory.buffer);
+  return Array.from({ length: layout.vcpus }, (_, vcpu) => {
+    const at = statisticsOf(layout, vcpu);
+    const stale = floats[(at + STATISTICS.staleReads) / 8] as number;
+    const page = floats[(at + STATISTICS.firstStalePage) / 8] as number;
+    return { vcpu, stale, ipa: ipaOfPage(layout, page) };
+  })
+    .filter(({ stale }) => stale > 0)
+    .map(({ vcpu, stale, ipa }) => ({
       verdict: 'stale-read',
-      message: `${stale} reads did not see the vCPU's own last acknowledged write`,
-    },
-  ];
+      message: `${stale} reads of vCPU ${vcpu} did not see its own last acknowledged write, the first at IPA 0x${ipa.toString(16)}`,
+    }));
+}
+
+/** The IPA of a page by its index over all slots. */
+function ipaOfPage(layout: Layout, page: number): number {
+  let before = 0;
+  for (const slot of layout.slots) {
+    if (page < before + slot.pages) return (slot.baseGfn + page - before) * FRAME_BYTES;
+    before += slot.pages;
+  }
+  throw new Error(`no page ${page}`);
 }

@@ -41,7 +41,7 @@ export class TableDigest {
 /** Digests the whole table. */
 export function* digestTable(pgt: Pgtable): Op<TableDigest> {
   const visitor = new DigestVisitor();
-  const outcome = yield* walk(pgt, 0, 2 ** pgt.iaBits, visitor);
+  const outcome = yield* walk(pgt, 0, pgt.iaLimit, visitor);
   if (outcome !== 'ok') throw new Error(`digestTable: ${outcome}`);
   return visitor.digest;
 }

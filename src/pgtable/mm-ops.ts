@@ -9,14 +9,14 @@ export type LevelHint = Level | 0;
  * capability is an explicit no-op. One object per agent.
  */
 export interface MmOps {
-  /** Byte offset in shared memory of a table's word. */
+  /** Byte offset in shared memory of a table's word: what a virtual address is to the kernel. */
   wordOf(address: Phys): Word;
 
-  /** Takes and drops references of a table page; the last one frees it. */
-  getPage(page: Phys): Op<void>;
-  putPage(page: Phys): Op<void>;
-  /** References of a table page: 1 + counted entries. */
-  pageCount(page: Phys): Op<number>;
+  /** Takes and drops references of the table page that holds the word `at`; the last one frees it. */
+  getPage(at: Word): Op<void>;
+  putPage(at: Word): Op<void>;
+  /** References of the table page that holds the word `at`: 1 + counted entries. */
+  pageCount(at: Word): Op<number>;
   /** `count` contiguous zeroed pages with one reference each, aligned to their total size; 0 when there are none. */
   zallocPagesExact(count: number): Op<Phys>;
   freePagesExact(first: Phys, count: number): Op<void>;

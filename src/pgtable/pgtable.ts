@@ -9,6 +9,8 @@ export const NO_PGD: Phys = 0 as Phys;
 export interface Pgtable {
   readonly geometry: Geometry;
   readonly iaBits: number;
+  /** 2^iaBits: the first input address that is out of range. */
+  readonly iaLimit: number;
   readonly startLevel: Level;
   /** The first of `pgdPages` concatenated root pages, or {@link NO_PGD}. */
   readonly pgd: Phys;

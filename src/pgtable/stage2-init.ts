@@ -12,7 +12,15 @@ import { Visit, walk, type VisitContext, type Visitor } from './walker.ts';
 export function stage2Handle(geometry: Geometry, vtcr: number, pgd: Phys, ops: MmOps): Pgtable {
   const { ipaBits, startLevel } = decodeVtcr(vtcr);
   const { pages } = stage2Root(geometry, ipaBits);
-  return { geometry, iaBits: ipaBits, startLevel, pgd, pgdPages: pages, ops };
+  return {
+    geometry,
+    iaBits: ipaBits,
+    iaLimit: 2 ** ipaBits,
+    startLevel,
+    pgd,
+    pgdPages: pages,
+    ops,
+  };
 }
 
 /** An empty table as VTCR_EL2 configures it; its `pgd` is {@link NO_PGD} when there was no memory for the root. */
@@ -30,7 +38,7 @@ export function* stage2Init(geometry: Geometry, vtcr: number, ops: MmOps): Op<Pg
  */
 export function* stage2Destroy(pgt: Pgtable): Op<void> {
   if (pgt.pgd === NO_PGD) return;
-  const outcome = yield* walk(pgt, 0, 2 ** pgt.iaBits, new Stage2Free(pgt));
+  const outcome = yield* walk(pgt, 0, pgt.iaLimit, new Stage2Free(pgt));
   if (outcome !== 'ok') throw new Error(`stage2Destroy: ${outcome}`);
   yield* pgt.ops.freePagesExact(pgt.pgd, pgt.pgdPages);
 }
@@ -46,8 +54,9 @@ class Stage2Free implements Visitor {
 
   *visit(context: VisitContext, reason: Visit): Op<Outcome> {
     if (!context.old.isValid()) return 'ok';
-    yield* this.#pgt.ops.putPage(context.table);
-    if (reason === Visit.tablePost) yield* this.#pgt.ops.putPage(context.old.address());
+    yield* this.#pgt.ops.putPage(context.entry);
+    if (reason === Visit.tablePost)
+      yield* this.#pgt.ops.putPage(this.#pgt.ops.wordOf(context.old.address()));
     return 'ok';
   }
 }

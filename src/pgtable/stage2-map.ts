@@ -72,7 +72,7 @@ class Stage2Map implements Visitor {
   *#leaf(context: VisitContext): Op<Outcome> {
     if (this.#anchor !== NO_ANCHOR) {
       // The page is doomed: only its references matter.
-      if (context.old.isValid()) yield* this.#pgt.ops.putPage(context.table);
+      if (context.old.isValid()) yield* this.#pgt.ops.putPage(context.entry);
       return 'ok';
     }
     if (!this.#isLeafAllowed(context)) return yield* this.#installTable(context);
@@ -82,25 +82,25 @@ class Stage2Map implements Visitor {
 
   /** Specification section 4.3. */
   #isLeafAllowed(context: VisitContext): boolean {
-    const { level, addr, end } = context;
+    const { level, addr, range } = context;
     if (level === LAST_LEVEL) return true;
     const { geometry } = this.#pgt;
     return (
       level >= geometry.blockLevelMin &&
-      geometry.sizeOf(level) <= end - addr &&
+      geometry.sizeOf(level) <= range.end - addr &&
       geometry.isAligned(addr, level) &&
       geometry.isAligned(this.#phys, level)
     );
   }
 
   *#installLeaf(context: VisitContext): Op<void> {
-    const { old, level, table } = context;
+    const { entry, old, level } = context;
     const { ops, geometry } = this.#pgt;
     const leaf = Descriptor.leaf(this.#phys as Phys, level, this.#attributes);
     this.#phys += geometry.sizeOf(level);
     if (!old.isValid()) {
       yield* makeEntry(context, leaf);
-      yield* ops.getPage(table);
+      yield* ops.getPage(entry);
       return;
     }
     // Valid to valid: one reference before, one after.
@@ -119,7 +119,7 @@ class Stage2Map implements Visitor {
       return 'ok';
     }
     yield* makeEntry(context, Descriptor.table(child));
-    yield* ops.getPage(context.table);
+    yield* ops.getPage(context.entry);
     return 'ok';
   }
 
@@ -133,13 +133,14 @@ class Stage2Map implements Visitor {
 
   /** After the children of a detached table: free it; at the anchor, install the leaf. */
   *#freeDetached(context: VisitContext): Op<void> {
+    const { entry, addr, level, range } = context;
+    const { ops } = this.#pgt;
     // The anchor changed since the walker loaded it: its valid bit is clear, its address stands.
-    const entry = yield* loadDescriptor(context.entry);
-    yield* this.#pgt.ops.putPage(entry.address());
-    yield* this.#pgt.ops.putPage(context.table);
-    if (this.#anchor !== context.entry) return;
+    const now = yield* loadDescriptor(entry);
+    yield* ops.putPage(ops.wordOf(now.address()));
+    yield* ops.putPage(entry);
+    if (this.#anchor !== entry) return;
     this.#anchor = NO_ANCHOR;
-    const { table, addr, level, end } = context;
-    yield* this.#installLeaf(new VisitContext(context.entry, table, entry, addr, level, end));
+    yield* this.#installLeaf(new VisitContext(entry, now, addr, level, range));
   }
 }

@@ -32,21 +32,21 @@ class Stage2Unmap implements Visitor {
   }
 
   *#removeLeaf(context: VisitContext): Op<void> {
-    const { old, level, addr, table } = context;
+    const { entry, old, level, addr } = context;
     const { ops, geometry } = this.#pgt;
     yield* clearEntry(context);
     yield* ops.tlbFlushIpa(addr, level);
-    yield* ops.putPage(table);
+    yield* ops.putPage(entry);
     if (old.isCacheable()) yield* ops.dcacheCleanInvalidate(old.address(), geometry.sizeOf(level));
   }
 
   *#removeIfEmpty(context: VisitContext): Op<void> {
     const { ops } = this.#pgt;
-    const child = context.old.address();
+    const child = ops.wordOf(context.old.address());
     if ((yield* ops.pageCount(child)) !== 1) return;
     yield* clearEntry(context);
     yield* ops.tlbFlushIpa(context.addr, TABLE_REMOVED);
-    yield* ops.putPage(context.table);
+    yield* ops.putPage(context.entry);
     yield* ops.putPage(child);
   }
 }

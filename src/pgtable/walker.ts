@@ -8,7 +8,7 @@
  */
 import type { Op, Word } from '#port';
 import { loadDescriptor, type Descriptor } from '../machine/descriptor.ts';
-import type { Level, Phys } from '../machine/address.ts';
+import type { Level } from '../machine/address.ts';
 import { DESCRIPTOR_BYTES, LAST_LEVEL } from '../machine/geometry.ts';
 import type { Outcome } from './outcome.ts';
 import { NO_PGD, type Pgtable } from './pgtable.ts';
@@ -24,26 +24,28 @@ export const Visit = {
 } as const;
 export type Visit = (typeof Visit)[keyof typeof Visit];
 
+/** The walked range, in whole pages. */
+export interface WalkRange {
+  readonly start: number;
+  readonly end: number;
+}
+
 /** One visit: shared state, read once. */
 export class VisitContext {
   readonly entry: Word;
-  /** The table page that holds the entry: whose references count it. */
-  readonly table: Phys;
   /** The entry as the walker loaded it: what the visitor decides on. */
   readonly old: Descriptor;
   /** Input address of the visit; inside the entry, not always at its base. */
   readonly addr: number;
   readonly level: Level;
-  /** End of the walked range. */
-  readonly end: number;
+  readonly range: WalkRange;
 
-  constructor(entry: Word, table: Phys, old: Descriptor, addr: number, level: Level, end: number) {
+  constructor(entry: Word, old: Descriptor, addr: number, level: Level, range: WalkRange) {
     this.entry = entry;
-    this.table = table;
     this.old = old;
     this.addr = addr;
     this.level = level;
-    this.end = end;
+    this.range = range;
   }
 }
 
@@ -61,8 +63,7 @@ export interface Visitor {
 export function* walk(pgt: Pgtable, addr: number, size: number, visitor: Visitor): Op<Outcome> {
   const start = pgt.geometry.pageDown(addr);
   const end = pgt.geometry.pageUp(start + size);
-  const limit = 2 ** pgt.iaBits;
-  if (start > limit || end > limit) return 'outOfRange';
+  if (start > pgt.iaLimit || end > pgt.iaLimit) return 'outOfRange';
   if (pgt.pgd === NO_PGD) return 'invalid';
   pgt.ops.walkBegin();
   const outcome = yield* new Walk(pgt, visitor, start, end).run();
@@ -71,75 +72,70 @@ export function* walk(pgt: Pgtable, addr: number, size: number, visitor: Visitor
 }
 
 /** A walk in progress: the cursor and what does not change. */
-class Walk {
+class Walk implements WalkRange {
+  readonly start: number;
+  readonly end: number;
   readonly #pgt: Pgtable;
   readonly #visitor: Visitor;
-  readonly #end: number;
   #cursor: number;
 
   constructor(pgt: Pgtable, visitor: Visitor, start: number, end: number) {
     this.#pgt = pgt;
     this.#visitor = visitor;
     this.#cursor = start;
-    this.#end = end;
+    this.start = start;
+    this.end = end;
   }
 
   /** Each page of the concatenated root in turn, as a table of the start level. */
   *run(): Op<Outcome> {
-    const { geometry, startLevel, pgd } = this.#pgt;
-    const pageReach = geometry.sizeOf(startLevel) * geometry.entries;
-    while (this.#cursor < this.#end) {
-      const page = Math.floor(this.#cursor / pageReach);
-      const outcome = yield* this.#walkTable((pgd + page * geometry.pageBytes) as Phys, startLevel);
+    const { geometry, startLevel, pgd, ops } = this.#pgt;
+    const root = ops.wordOf(pgd);
+    while (this.#cursor < this.end) {
+      const page = geometry.rootPage(this.#cursor, startLevel);
+      const outcome = yield* this.#walkTable(root + page * geometry.pageBytes, startLevel);
       if (outcome !== 'ok') return outcome;
     }
     return 'ok';
   }
 
-  *#walkTable(table: Phys, level: Level): Op<Outcome> {
-    const { geometry, ops } = this.#pgt;
-    const base = ops.wordOf(table);
+  *#walkTable(table: Word, level: Level): Op<Outcome> {
+    const { geometry } = this.#pgt;
     let index = geometry.indexOf(this.#cursor, level);
-    for (; index < geometry.entries && this.#cursor < this.#end; index++) {
-      const outcome = yield* this.#visitEntry(base + index * DESCRIPTOR_BYTES, table, level);
+    for (; index < geometry.entries && this.#cursor < this.end; index++) {
+      const outcome = yield* this.#visitEntry(table + index * DESCRIPTOR_BYTES, level);
       if (outcome !== 'ok') return outcome;
     }
     return 'ok';
   }
 
-  *#visitEntry(entry: Word, table: Phys, level: Level): Op<Outcome> {
+  *#visitEntry(entry: Word, level: Level): Op<Outcome> {
     const visitor = this.#visitor;
     const { flags } = visitor;
     const addr = this.#cursor;
     let old = yield* loadDescriptor(entry);
+    let context = new VisitContext(entry, old, addr, level, this);
     let outcome: Outcome = 'ok';
     if (old.isTable(level)) {
-      if ((flags & Visit.tablePre) !== 0) {
-        outcome = yield* visitor.visit(
-          new VisitContext(entry, table, old, addr, level, this.#end),
-          Visit.tablePre,
-        );
-      }
+      if ((flags & Visit.tablePre) !== 0) outcome = yield* visitor.visit(context, Visit.tablePre);
     } else if ((flags & Visit.leaf) !== 0) {
-      outcome = yield* visitor.visit(
-        new VisitContext(entry, table, old, addr, level, this.#end),
-        Visit.leaf,
-      );
-      // The visitor may have installed a table: descend into it. Level 3 has none.
-      if (level !== LAST_LEVEL) old = yield* loadDescriptor(entry);
+      outcome = yield* visitor.visit(context, Visit.leaf);
+      if (level !== LAST_LEVEL) {
+        // The visitor may have installed a table: descend into it. Level 3 has none.
+        old = yield* loadDescriptor(entry);
+        context = new VisitContext(entry, old, addr, level, this);
+      }
     }
     if (outcome !== 'ok') return outcome;
+    const { geometry, ops } = this.#pgt;
     if (!old.isTable(level)) {
       // Rounded: the cursor may have been inside the entry.
-      this.#cursor = this.#pgt.geometry.alignDown(addr, level) + this.#pgt.geometry.sizeOf(level);
+      this.#cursor = geometry.alignDown(addr, level) + geometry.sizeOf(level);
       return 'ok';
     }
     // A tablePre visitor that broke the entry still has the child walked: `old` is from before.
-    outcome = yield* this.#walkTable(old.address(), (level + 1) as Level);
+    outcome = yield* this.#walkTable(ops.wordOf(old.address()), (level + 1) as Level);
     if (outcome !== 'ok' || (flags & Visit.tablePost) === 0) return outcome;
-    return yield* visitor.visit(
-      new VisitContext(entry, table, old, addr, level, this.#end),
-      Visit.tablePost,
-    );
+    return yield* visitor.visit(context, Visit.tablePost);
   }
 }

@@ -110,7 +110,7 @@ export function layoutOf(scenario: Scenario): Layout {
     hostTable: space.takePages(pages * HOST_PTE_BYTES),
     log: space.takePages(vcpus * pages * LOG_ENTRY_BYTES),
     tableZone: zone(space, TABLE_RAM_BASE, tableFrames(scenario), FRAME_BYTES),
-    guestZone: zone(space, GUEST_RAM_BASE, scenario.frames, contentBytes(scenario)),
+    guestZone: zone(space, GUEST_RAM_BASE, guestFrames(scenario), contentBytes(scenario)),
   };
   return { ...layout, bytes: space.next };
 }
@@ -159,6 +159,14 @@ function zone(space: Space, base: Phys, frames: number, bytesPerFrame: number): 
     meta: space.take(frames * FRAME_META_BYTES),
     contents: space.takePages(frames * bytesPerFrame),
   };
+}
+
+/**
+ * The host's frames, and one for each vCPU: two that fault in one page both take a frame before one of them gives its own back,
+ * which must not look like the end of memory when only the last page is missing.
+ */
+function guestFrames(scenario: Scenario): number {
+  return scenario.frames + scenario.vcpus;
 }
 
 /** Table pages that a run can need: full caches, the root with its alignment, and every table of every slot. */

@@ -28,7 +28,7 @@ import type { GuestProgram, Phase } from './scenario.ts';
 import { STATISTICS, WALKS_MAX, type FaultStatistics } from './statistics.ts';
 import { cpuOf, memcacheFor, type World } from './world.ts';
 
-/** Latency is timed for one fault in this many, per class. */
+/** Latency is timed for one fault in this many (a power of two), per class. */
 export const LATENCY_SAMPLE = 16;
 /**
  * Faults that one access may take while the host changes nothing: translation, permission, and spurious ones on entries that other
@@ -148,7 +148,7 @@ export class VcpuAgent implements Actor {
   /** From the exit to the re-entry. */
   *#takeFault(ipa: Ipa, kind: AccessKind): Op<void> {
     const statistics = statisticsOf(this.#cpu.fault.type);
-    const isSampled = counted(statistics.faults) % LATENCY_SAMPLE === 0;
+    const isSampled = (counted(statistics.faults) & (LATENCY_SAMPLE - 1)) === 0;
     const since = isSampled ? now() : 0;
     const walks = counted(STATISTICS.walks);
     const retried = counted(STATISTICS.retried);

@@ -41,7 +41,12 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
     vmid: GUEST_VMID,
     geometry: GEOMETRY_4K,
     memory,
-    mmu: new Stage2Mmu({ memory, interconnect, vmid: GUEST_VMID, walks: STATISTICS.walks }),
+    mmu: new Stage2Mmu({
+      tables: memory.tables,
+      interconnect,
+      vmid: GUEST_VMID,
+      walks: STATISTICS.walks,
+    }),
     mmuLock,
     notifier: new Notifier({
       sequence: layout.words.notifierSequence,

@@ -9,11 +9,11 @@ import type { Finding } from './verify.ts';
 /** References of table pages: 1 + counted entries (specification section 4.0). */
 export function* referenceCounts(world: World, scan: TableScan): Iterable<Finding> {
   for (const [table, counted] of scan.counted) {
-    const count = drive(world.memory.tables.count(table));
+    const count = drive(world.memory.tables.countAt(table));
     if (count !== 1 + counted) {
       yield {
         verdict: 'reference-count',
-        message: `table page 0x${table.toString(16)} has ${count} references and ${counted} counted entries`,
+        message: `the table page at word 0x${table.toString(16)} has ${count} references and ${counted} counted entries`,
       };
     }
   }

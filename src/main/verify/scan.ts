@@ -1,6 +1,6 @@
 /** What a stage-2 table holds after a run: its leaves, and each table page with its counted entries. */
-import type { Op } from '#port';
-import type { Level, Phys } from '../../machine/address.ts';
+import type { Op, Word } from '#port';
+import type { Level } from '../../machine/address.ts';
 import type { Descriptor } from '../../machine/descriptor.ts';
 import { FRAME_BYTES } from '../../machine/frames.ts';
 import type { Outcome } from '../../pgtable/outcome.ts';
@@ -16,19 +16,26 @@ export class TableScan implements Visitor {
   readonly flags: number = Visit.leaf | Visit.tablePre;
   /** By first IPA. */
   readonly leaves: Map<number, ScannedLeaf> = new Map();
-  /** Counted entries by table page, root pages included. */
-  readonly counted: Map<Phys, number> = new Map();
+  /** Counted entries by the first word of a table page, root pages included. */
+  readonly counted: Map<Word, number> = new Map();
+  readonly #pgt: Pgtable;
 
   constructor(pgt: Pgtable) {
-    for (let i = 0; i < pgt.pgdPages; i++) this.counted.set((pgt.pgd + i * FRAME_BYTES) as Phys, 0);
+    this.#pgt = pgt;
+    const root = pgt.ops.wordOf(pgt.pgd);
+    for (let i = 0; i < pgt.pgdPages; i++) this.counted.set(root + i * FRAME_BYTES, 0);
   }
 
   *visit(context: VisitContext, reason: Visit): Op<Outcome> {
-    const { old, table, addr, level } = context;
+    const { entry, old, addr, level } = context;
     if (!old.isValid()) return 'ok';
+    const table = entry - (entry % FRAME_BYTES);
     this.counted.set(table, (this.counted.get(table) ?? 0) + 1);
     if (reason === Visit.leaf) this.leaves.set(addr, { entry: old, level });
-    else this.counted.set(old.address(), this.counted.get(old.address()) ?? 0);
+    else {
+      const child = this.#pgt.ops.wordOf(old.address());
+      this.counted.set(child, this.counted.get(child) ?? 0);
+    }
     return 'ok';
   }
 }
@@ -36,7 +43,7 @@ export class TableScan implements Visitor {
 /** Scans the whole table. */
 export function* scanTable(pgt: Pgtable): Op<TableScan> {
   const scan = new TableScan(pgt);
-  const outcome = yield* walk(pgt, 0, 2 ** pgt.iaBits, scan);
+  const outcome = yield* walk(pgt, 0, pgt.iaLimit, scan);
   if (outcome !== 'ok') throw new Error(`scanTable: ${outcome}`);
   return scan;
 }
