@@ -3,7 +3,7 @@
  * calls, and they take a 64-bit value as two halves where `Atomics` take a BigInt.
  */
 import { ATOMICS_BASE64 } from './atomics-wasm.ts';
-import type { Attachment, Word } from './port.ts';
+import type { Attachment, EngineMemory, Word } from './port.ts';
 import { attachCommon, wake } from './threads-common.ts';
 
 export { Barrier, Order, Stop, Stopped, type Op, type Word } from './port.ts';
@@ -37,12 +37,16 @@ interface Atomics64 {
 }
 
 const compiled = new WebAssembly.Module(Uint8Array.fromBase64(ATOMICS_BASE64));
+let bound: EngineMemory | null = null;
 let wasm: Atomics64;
 
 /** Binds this thread to the memory of a run. */
 export function attach(attachment: Attachment): void {
   attachCommon(attachment);
   const { memory } = attachment;
+  // One instance per memory: calls into a new instance's functions would have to be optimised anew.
+  if (memory === bound) return;
+  bound = memory;
   const instance = new WebAssembly.Instance(compiled, { engine: { memory } });
   wasm = instance.exports as unknown as Atomics64;
 }

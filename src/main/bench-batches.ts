@@ -8,7 +8,7 @@ import type { Scenario } from '../workers/scenario.ts';
 import type { BenchSize } from './bench.ts';
 import { AgentPool } from './pool.ts';
 import type { BenchResult } from './result.ts';
-import { createSharedWorld, type SharedWorld } from './shared-world.ts';
+import { createSharedWorld } from './shared-world.ts';
 
 /** Pages and base of the slot that benchmarks use. */
 export const PAGE_BYTES = 4096;
@@ -92,24 +92,23 @@ interface Runner {
 /** All vCPUs and the host agent in one world. */
 class GuestRunner implements Runner {
   readonly #pool: AgentPool;
-  readonly #shared: SharedWorld;
+  readonly #tasks: readonly BenchTask[];
+  readonly #vcpus: number;
 
   constructor(batch: BatchBench) {
-    this.#shared = createSharedWorld(benchScenario(batch));
-    this.#pool = new AgentPool({
-      threads: batch.vcpus + 1,
-      port: batch.port,
-      entry: 'bench-entry',
+    const scenario = benchScenario(batch);
+    const { memory, layout } = createSharedWorld(scenario);
+    const threads = hostAgent(layout) + 1;
+    this.#vcpus = batch.vcpus;
+    this.#pool = new AgentPool({ threads, port: batch.port, entry: 'bench-entry', memory });
+    this.#tasks = Array.from({ length: threads }, (_, agent): BenchTask => {
+      return { scenario, agent, batch: 'guest' };
     });
   }
 
   async runNs(): Promise<number> {
-    const { memory, layout, world } = this.#shared;
-    const tasks = Array.from({ length: hostAgent(layout) + 1 }, (_, agent): BenchTask => {
-      return { memory, scenario: world.scenario, agent, batch: 'guest' };
-    });
-    const times = await this.#pool.run<BenchTask, number>(tasks, NEVER, () => {});
-    return times.reduce((sum, ns) => sum + ns, 0) / layout.vcpus;
+    const times = await this.#pool.run<BenchTask, number>(this.#tasks, NEVER, () => {});
+    return times.reduce((sum, ns) => sum + ns, 0) / this.#vcpus;
   }
 
   async close(): Promise<void> {
@@ -117,25 +116,29 @@ class GuestRunner implements Runner {
   }
 }
 
-/** One world per thread: the operation alone. */
+/** A world and a thread of its own for each vCPU: the operation alone. */
 class OperationRunner implements Runner {
-  readonly #pool: AgentPool;
+  readonly #pools: readonly AgentPool[];
   readonly #tasks: readonly BenchTask[];
 
   constructor(batch: BatchBench) {
     const scenario = benchScenario({ ...batch, vcpus: 1 });
-    this.#tasks = Array.from({ length: batch.vcpus }, (): BenchTask => {
-      return { memory: createSharedWorld(scenario).memory, scenario, agent: 0, batch: batch.batch };
+    this.#tasks = [{ scenario, agent: 0, batch: batch.batch }];
+    this.#pools = Array.from({ length: batch.vcpus }, () => {
+      const { memory } = createSharedWorld(scenario);
+      return new AgentPool({ threads: 1, port: batch.port, entry: 'bench-entry', memory });
     });
-    this.#pool = new AgentPool({ threads: batch.vcpus, port: batch.port, entry: 'bench-entry' });
   }
 
   async runNs(): Promise<number> {
-    const times = await this.#pool.run<BenchTask, number>(this.#tasks, NEVER, () => {});
+    const run = async (pool: AgentPool): Promise<number[]> => {
+      return pool.run<BenchTask, number>(this.#tasks, NEVER, () => {});
+    };
+    const times = (await Promise.all(this.#pools.map(run))).flat();
     return times.reduce((sum, ns) => sum + ns, 0) / times.length;
   }
 
   async close(): Promise<void> {
-    await this.#pool.close();
+    await Promise.all(this.#pools.map(async (pool) => pool.close()));
   }
 }

@@ -4,6 +4,7 @@
  */
 import { DEFAULT_PROFILE } from '../kvm/profile.ts';
 import { readFileSync } from 'node:fs';
+import type { EngineMemory } from '../engine/port.ts';
 import type { BenchTask } from '../workers/bench-entry.ts';
 import { benchBatches } from './bench-batches.ts';
 import type { BenchSize } from './bench.ts';
@@ -74,7 +75,12 @@ function stepsPerSecond(size: BenchSize): BenchResult {
 async function workerStart(threads: number): Promise<BenchResult[]> {
   const before = residentBytes();
   const since = performance.now();
-  const pool = new AgentPool({ threads, port: 'wasm', entry: 'bench-entry' });
+  const pool = new AgentPool({
+    threads,
+    port: 'wasm',
+    entry: 'bench-entry',
+    memory: smallMemory(),
+  });
   try {
     const idle = Array.from({ length: threads }, (): BenchTask => ({ batch: 'idle' }));
     await pool.run<BenchTask, number>(idle, new AbortController().signal, () => {});
@@ -96,6 +102,10 @@ async function workerStart(threads: number): Promise<BenchResult[]> {
   } finally {
     await pool.close();
   }
+}
+
+function smallMemory(): EngineMemory {
+  return new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
 }
 
 /** Proportional share of the process's pages on Linux; elsewhere its resident set. */

@@ -1,5 +1,6 @@
 /** The worker threads of a run: one per agent, kept warm between runs. */
 import { Piscina } from 'piscina';
+import type { EngineMemory } from '../engine/port.ts';
 import { StuckError } from './user-error.ts';
 import { workerLaunch, type WorkerEntry } from './worker-entry.ts';
 
@@ -10,6 +11,8 @@ export interface PoolOptions {
   readonly threads: number;
   readonly port: 'wasm' | 'js';
   readonly entry: WorkerEntry;
+  /** The shared memory of every run of this pool. */
+  readonly memory: EngineMemory;
 }
 
 export class AgentPool {
@@ -25,6 +28,7 @@ export class AgentPool {
       idleTimeout: Infinity,
       atomics: 'disabled',
       resourceLimits: LIMITS,
+      workerData: options.memory,
     });
   }
 

@@ -31,6 +31,7 @@ export async function runThreads(
     threads: scenario.vcpus + 1,
     port: options.port,
     entry: hooks.entry ?? 'thread-entry',
+    memory: shared.memory,
   });
   const totals = new Totals();
   let violations: Violation[] = [];
@@ -87,7 +88,6 @@ function tasksOf(shared: SharedWorld, options: RunOptions, seed: number): Thread
   const duration: Duration =
     options.seconds === null ? { rounds: scenario.repeat } : { ns: options.seconds * 1e9 };
   return Array.from({ length: scenario.vcpus + 1 }, (_, agent) => ({
-    memory: shared.memory,
     scenario,
     agent,
     seed,

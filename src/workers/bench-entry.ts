@@ -1,11 +1,11 @@
 /** What a worker thread of a benchmark runs: one batch, timed where the work is done. Ordinary code around stripped core code. */
 import { attach, drive } from '#port';
-import type { EngineMemory } from '../engine/port.ts';
 import { PgtableBatch, type PgtableOperation } from './bench-pgtable.ts';
 import { HostAgent } from './host-agent.ts';
 import { hostAgent, layoutOf, statisticsOf } from './layout.ts';
 import { runAgent, runConductor } from './rounds.ts';
 import type { Scenario } from './scenario.ts';
+import { threadMemory } from './thread-memory.ts';
 import { TimedVcpu } from './timed-vcpu.ts';
 import { VcpuAgent } from './vcpu-agent.ts';
 import { worldOf } from './world.ts';
@@ -14,7 +14,6 @@ import { worldOf } from './world.ts';
 export type BenchTask = { readonly batch: 'idle' } | BatchTask;
 
 interface BatchTask {
-  readonly memory: EngineMemory;
   readonly scenario: Scenario;
   readonly agent: number;
   /** `guest`: one round of the scenario, its guest programs timed; otherwise a page-table operation on every page of the first slot. */
@@ -27,7 +26,7 @@ export default function runBench(task: BenchTask): number {
   const { scenario, agent, batch } = task;
   const layout = layoutOf(scenario);
   const statistics = statisticsOf(layout, agent);
-  attach({ memory: task.memory, statistics, stop: layout.words.stop, seed: 1 });
+  attach({ memory: threadMemory(), statistics, stop: layout.words.stop, seed: 1 });
   const world = worldOf(scenario, layout);
   if (batch !== 'guest') return drive(new PgtableBatch(world).run(batch));
   if (agent === hostAgent(layout)) {

@@ -3,18 +3,17 @@
  * functions.
  */
 import { Stopped, attach, drive } from '#port';
-import type { EngineMemory } from '../engine/port.ts';
 import { AgentFailure, type FailureKind } from './failure.ts';
 import { HostAgent } from './host-agent.ts';
 import { hostAgent, layoutOf, statisticsOf } from './layout.ts';
+import { threadMemory } from './thread-memory.ts';
 import { runAgent, runConductor, type Duration } from './rounds.ts';
 import type { Scenario } from './scenario.ts';
 import { VcpuAgent } from './vcpu-agent.ts';
 import { worldOf } from './world.ts';
 
-/** One agent's part of a run. */
+/** One agent's part of a run. The memory of all runs of a thread came with its start: {@link threadMemory}. */
 export interface ThreadTask {
-  readonly memory: EngineMemory;
   readonly scenario: Scenario;
   readonly agent: number;
   readonly seed: number;
@@ -31,7 +30,7 @@ export default function runThread(task: ThreadTask): ThreadReport {
   const { scenario, agent, seed } = task;
   const layout = layoutOf(scenario);
   const statistics = statisticsOf(layout, agent);
-  attach({ memory: task.memory, statistics, stop: layout.words.stop, seed });
+  attach({ memory: threadMemory(), statistics, stop: layout.words.stop, seed });
   const world = worldOf(scenario, layout);
   try {
     if (agent === hostAgent(layout))
