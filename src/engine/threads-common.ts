@@ -72,12 +72,12 @@ export function write32(at: Word, value: number): void {
 export function event(_kind: number, _at: Word, _a: number, _b: number): void {}
 
 export function count(offset: number, n: number): void {
-  const index = (statistics + offset) / 8;
+  const index = (statistics + offset) >>> 3;
   floats[index] = (floats[index] as number) + n;
 }
 
 export function counted(offset: number): number {
-  return floats[(statistics + offset) / 8] as number;
+  return floats[(statistics + offset) >>> 3] as number;
 }
 
 export function tally(offset: number): void {

@@ -57,13 +57,13 @@ export class FrameZone {
   readonly layout: ZoneLayout;
   readonly #lock: SpinLock;
   readonly #end: number;
-  readonly #contentInverse: number;
+  readonly #contentShift: number;
 
   /** `lock` protects the zone's state words and links. */
   constructor(layout: ZoneLayout, lock: SpinLock) {
     this.layout = layout;
     this.#lock = lock;
-    this.#contentInverse = 1 / layout.contentBytes;
+    this.#contentShift = Math.log2(layout.contentBytes);
     this.#end = layout.base + layout.frames * FRAME_BYTES;
   }
 
@@ -135,7 +135,7 @@ export class FrameZone {
   /** Byte offset in shared memory of a physical address; only the first `contentBytes` bytes of a frame exist. */
   wordOf(address: Phys): Word {
     const offset = address - this.layout.base;
-    if (this.layout.contentBytes === FRAME_BYTES) return this.layout.contents + offset;
+    if (this.layout.contentBytes === FRAME_BYTES) return (this.layout.contents + offset) >>> 0;
     const index = Math.floor(offset * FRAME_INVERSE);
     return this.layout.contents + index * this.layout.contentBytes + (offset - index * FRAME_BYTES);
   }
@@ -217,7 +217,7 @@ export class FrameZone {
   }
 
   #indexAt(at: Word): number {
-    return Math.floor((at - this.layout.contents) * this.#contentInverse);
+    return (at - this.layout.contents) >>> this.#contentShift;
   }
 
   #metaOf(index: number): Word {

@@ -5,6 +5,9 @@
 import { DEFAULT_PROFILE } from '../kvm/profile.ts';
 import { readFileSync } from 'node:fs';
 import type { EngineMemory } from '../engine/port.ts';
+import type { Scheduler } from '../engine/execution.ts';
+import { RandomScheduler } from '../explore/random.ts';
+import { RoundRobin } from '../explore/round-robin.ts';
 import type { BenchTask } from '../workers/bench-entry.ts';
 import { benchBatches } from './bench-batches.ts';
 import type { BenchSize } from './bench.ts';
@@ -12,16 +15,18 @@ import { AgentPool } from './pool.ts';
 import type { BenchResult } from './result.ts';
 import { exploreSteps } from './run-explore.ts';
 import type { Output } from './run-options.ts';
+import { createSharedWorld } from './shared-world.ts';
 import { loadWorkload } from './workload.ts';
 
-/** Executions of one batch of `seam/explore`. */
+/** Executions of one batch under `explore`; steps of an agent's turn where agents run in turn. */
 const SEEDS_PER_BATCH = 50;
+const LONG_TURN = 10_000;
 const COMMON = { kvm: DEFAULT_PROFILE, ratioTo: {} } as const;
 
 export async function benchSeam(size: BenchSize, io: Output): Promise<BenchResult[]> {
   const results = await mapBenches(size);
   if (io.isTTY) io.stderr.write('explore\n');
-  results.push(stepsPerSecond(size));
+  results.push(...exploreBenches(size));
   for (const workers of size.workers) {
     if (io.isTTY) io.stderr.write(`${workers} workers\n`);
     results.push(...(await workerStart(workers)));
@@ -46,13 +51,26 @@ async function mapBenches(size: BenchSize): Promise<BenchResult[]> {
   return [byHand, { ...stripped, ratioTo: { byHand: stripped.p50 / byHand.p50 } }];
 }
 
-/** Scheduling points that `explore` passes in a second, over whole executions with random schedules. */
-function stepsPerSecond(size: BenchSize): BenchResult {
+/** Scheduling points that `explore` passes in a second, over whole executions: agents switch at nearly each of them, or hardly ever. */
+function exploreBenches(size: BenchSize): BenchResult[] {
+  return [
+    stepsPerSecond('seam/explore-random', size, (seed) => new RandomScheduler(seed)),
+    stepsPerSecond('seam/explore-in-turn', size, () => new RoundRobin(LONG_TURN)),
+  ];
+}
+
+function stepsPerSecond(
+  name: string,
+  size: BenchSize,
+  schedulerOf: (seed: number) => Scheduler,
+): BenchResult {
   const scenario = loadWorkload('permission-storm', { explore: true });
+  const shared = createSharedWorld(scenario);
+  shared.explore.baseline();
   const rates: number[] = [];
   for (let batch = -size.warmups; batch < size.batches; batch++) {
     const since = performance.now();
-    const steps = exploreSteps(scenario, SEEDS_PER_BATCH);
+    const steps = exploreSteps(shared, SEEDS_PER_BATCH, schedulerOf);
     const perSecond = steps / ((performance.now() - since) / 1000);
     if (batch >= 0) rates.push(perSecond);
   }
@@ -61,7 +79,7 @@ function stepsPerSecond(size: BenchSize): BenchResult {
     rates[Math.min(rates.length - 1, Math.floor(rates.length * share))] ?? 0;
   return {
     ...COMMON,
-    name: 'seam/explore',
+    name,
     vcpus: scenario.vcpus,
     port: 'explore',
     unit: 'steps/s',

@@ -1,7 +1,7 @@
 /** Runs under `explore`: all agents in this thread, one random schedule per seed. */
 import { explore } from '#port';
 import { EventDigest } from '../engine/events.ts';
-import { Execution, type AgentSpec } from '../engine/execution.ts';
+import { Execution, type AgentSpec, type Scheduler } from '../engine/execution.ts';
 import { RandomScheduler } from '../explore/random.ts';
 import { AgentFailure } from '../workers/failure.ts';
 import { HostAgent } from '../workers/host-agent.ts';
@@ -41,7 +41,7 @@ export async function runExplore(
     const seed = options.seed + seeds;
     if (seeds % SEEDS_PER_TURN === 0) await lookOutside(options, totals, seed);
     shared.explore.restore();
-    runSeed(shared, digest, seed);
+    runSeed(shared, digest, new RandomScheduler(seed), seed);
     totals.add(shared.memory, shared.layout);
     hooks.beforeVerify?.(shared);
     verification = verify(shared.world);
@@ -65,9 +65,13 @@ async function lookOutside(options: RunOptions, totals: Totals, seed: number): P
   });
 }
 
-function runSeed(shared: SharedWorld, digest: EventDigest, seed: number): number {
+function runSeed(
+  shared: SharedWorld,
+  digest: EventDigest,
+  scheduler: Scheduler,
+  seed: number,
+): number {
   const agents = agentsOf(shared, seed);
-  const scheduler = new RandomScheduler(seed);
   const result = explore(
     new Execution({ agents, scheduler, stepsMax: STEPS_MAX, sinks: [digest] }),
   );
@@ -83,13 +87,15 @@ function runSeed(shared: SharedWorld, digest: EventDigest, seed: number): number
 }
 
 /** Steps of `seeds` executions from seed 1 on, nothing verified: for benchmarks. */
-export function exploreSteps(scenario: Scenario, seeds: number): number {
-  const shared = createSharedWorld(scenario);
-  shared.explore.baseline();
+export function exploreSteps(
+  shared: SharedWorld,
+  seeds: number,
+  schedulerOf: (seed: number) => Scheduler,
+): number {
   let steps = 0;
   for (let seed = 1; seed <= seeds; seed++) {
     shared.explore.restore();
-    steps += runSeed(shared, new EventDigest(), seed);
+    steps += runSeed(shared, new EventDigest(), schedulerOf(seed), seed);
   }
   return steps;
 }
