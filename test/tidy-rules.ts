@@ -55,7 +55,7 @@ function isClosed(target: string, allowed: ReadonlySet<string>): boolean {
 /** The core and the checkers run in a browser: nothing from Node, but for the thread's own start. */
 export const nodeImports: Rule = (file) => {
   if (!CORE.has(folderOf(file.path) ?? '')) return [];
-  if (file.path === 'src/workers/thread-entry.ts') return [];
+  if (file.path === 'src/workers/thread-memory.ts') return [];
   return imports(file)
     .filter((module) => module.startsWith('node:'))
     .map((module) => `the core may not import ${module}`);

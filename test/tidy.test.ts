@@ -192,7 +192,7 @@ describe('each rule', () => {
 
   test('lets the start of a thread talk to Node', () => {
     const text = "import { workerData } from 'node:worker_threads';";
-    expect(nodeImports({ path: 'src/workers/thread-entry.ts', text })).toEqual([]);
+    expect(nodeImports({ path: 'src/workers/thread-memory.ts', text })).toEqual([]);
   });
 });
 

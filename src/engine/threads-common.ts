@@ -3,6 +3,7 @@
  * path are in threads.ts (WebAssembly) and threads-js.ts (the reference).
  */
 import { Stop, Stopped, type Attachment, type Word } from './port.ts';
+import { GOLDEN, mix } from './splitmix.ts';
 import { waiting } from './wait.ts';
 
 /** Turns of a wait that spin before the agent sleeps: some microseconds, several short critical sections. */
@@ -53,11 +54,8 @@ export function barrier(_kind: number): void {}
 
 /** A splitmix32 step of this agent's own generator. */
 export function choose(n: number): number {
-  random = (random + 0x9e3779b9) | 0;
-  let z = random;
-  z = Math.imul(z ^ (z >>> 16), 0x21f0aaad);
-  z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
-  return ((z ^ (z >>> 15)) >>> 0) % n;
+  random = (random + GOLDEN) | 0;
+  return (mix(random) >>> 0) % n;
 }
 
 export function read32(at: Word): number {

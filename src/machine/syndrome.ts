@@ -9,7 +9,7 @@ export const EC = { instructionAbortLow: 0x20, dataAbortLow: 0x24 } as const;
 
 /** Fault status code types: FSC bits 5:2 in place. The level is in bits 1:0. */
 export const FSC = { translation: 0x04, access: 0x08, permission: 0x0c } as const;
-export const FSC_TYPE_MASK = 0x3c;
+const FSC_TYPE_MASK = 0x3c;
 const FSC_MASK = 0x3f;
 const LEVEL_MASK = 3;
 

@@ -19,6 +19,7 @@ const LEVEL_SHIFT = 1;
 const VMID_SHIFT = 3;
 const VMID_MASK = 0xffff << VMID_SHIFT;
 const NUMBER_HIGH_SHIFT = 19;
+const LEVEL_SPREAD = 21;
 
 /** Where nothing was found. */
 export const MISS: Word = 0;
@@ -38,7 +39,7 @@ export class TranslationArray {
   /** The entry that translates `address` at `level` for `vmid`, or {@link MISS}. */
   find(address: number, level: Level, vmid: Vmid): Word {
     const number = this.#geometry.blockNumber(address, level);
-    const entry = this.#entryOf(number);
+    const entry = this.#entryOf(number, level);
     const matches =
       read32(entry) === (number | 0) && read32(entry + KEY) === keyOf(number, level, vmid);
     return matches ? entry : MISS;
@@ -47,7 +48,7 @@ export class TranslationArray {
   /** Caches a descriptor's halves; evicts whatever shared its set. Gives the entry. */
   fill(address: number, level: Level, vmid: Vmid, lo: number, hi: number): Word {
     const number = this.#geometry.blockNumber(address, level);
-    const entry = this.#entryOf(number);
+    const entry = this.#entryOf(number, level);
     write32(entry, number | 0);
     write32(entry + KEY, keyOf(number, level, vmid));
     write32(entry + DESCRIPTOR_LO, lo);
@@ -90,8 +91,9 @@ export class TranslationArray {
     }
   }
 
-  #entryOf(number: number): Word {
-    return this.#base + (number & (this.#sets - 1)) * TRANSLATION_BYTES;
+  /** Levels are spread, so that the tables on the way to one address do not evict one another. */
+  #entryOf(number: number, level: Level): Word {
+    return this.#base + ((number + level * LEVEL_SPREAD) & (this.#sets - 1)) * TRANSLATION_BYTES;
   }
 }
 

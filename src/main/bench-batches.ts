@@ -11,7 +11,7 @@ import type { BenchResult } from './result.ts';
 import { createSharedWorld } from './shared-world.ts';
 
 /** Pages and base of the slot that benchmarks use. */
-export const PAGE_BYTES = 4096;
+const PAGE_BYTES = 4096;
 const BASE = 0x4000_0000;
 const NEVER = new AbortController().signal;
 
@@ -29,7 +29,7 @@ export interface BatchBench {
 }
 
 /** A scenario whose one slot gives each vCPU `pages` pages. */
-export function benchScenario(
+function benchScenario(
   bench: Pick<BatchBench, 'vcpus' | 'pages' | 'rounds' | 'name'>,
 ): Scenario {
   const pages = bench.pages * bench.vcpus;
@@ -107,7 +107,7 @@ class GuestRunner implements Runner {
   }
 
   async runNs(): Promise<number> {
-    const times = await this.#pool.run<BenchTask, number>(this.#tasks, NEVER, () => {});
+    const times = await this.#pool.run<number>(this.#tasks, NEVER, () => {});
     return times.reduce((sum, ns) => sum + ns, 0) / this.#vcpus;
   }
 
@@ -132,7 +132,7 @@ class OperationRunner implements Runner {
 
   async runNs(): Promise<number> {
     const run = async (pool: AgentPool): Promise<number[]> => {
-      return pool.run<BenchTask, number>(this.#tasks, NEVER, () => {});
+      return pool.run<number>(this.#tasks, NEVER, () => {});
     };
     const times = (await Promise.all(this.#pools.map(run))).flat();
     return times.reduce((sum, ns) => sum + ns, 0) / times.length;

@@ -101,7 +101,7 @@ async function workerStart(threads: number): Promise<BenchResult[]> {
   });
   try {
     const idle = Array.from({ length: threads }, (): BenchTask => ({ batch: 'idle' }));
-    await pool.run<BenchTask, number>(idle, new AbortController().signal, () => {});
+    await pool.run<number>(idle, new AbortController().signal, () => {});
     const ms = performance.now() - since;
     const mib = Math.max(0, residentBytes() - before) / threads / 2 ** 20;
     const one = (name: string, unit: string, value: number): BenchResult => {

@@ -37,8 +37,8 @@ export class AgentPool {
    * takes the others with it.
    * @throws StuckError when a worker died or its code threw; the cause is that error. The signal's reason when it was aborted.
    */
-  async run<Task, Report>(
-    tasks: readonly Task[],
+  async run<Report>(
+    tasks: readonly object[],
     signal: AbortSignal,
     onReport: (report: Report) => void,
   ): Promise<Report[]> {

@@ -22,6 +22,7 @@ const CONDITIONS = { wasm: 'faultline-threads', js: 'faultline-threads-js' } as 
 export function workerLaunch(port: keyof typeof CONDITIONS, entry: WorkerEntry): WorkerLaunch {
   const condition = `--conditions=${CONDITIONS[port]}`;
   if (!new URL(import.meta.url).pathname.endsWith('.ts')) {
+    if (entry instanceof URL) throw new Error('an installed package runs its own workers only');
     const built = new URL(`../threads/workers/${entry}.js`, import.meta.url);
     return { filename: built.href, execArgv: [condition] };
   }

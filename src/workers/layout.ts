@@ -26,7 +26,7 @@ import { WORDS, type WordName } from './words.ts';
 /** Control words and structures that different agents write stand on lines of their own. */
 const LINE_BYTES = 128;
 /** Bytes kept of a frame when a guest keeps one line of each. */
-export const LINE_CONTENT_BYTES = 64;
+const LINE_CONTENT_BYTES = 64;
 /** Bytes of a page's entry in a vCPU's log: see log.ts. */
 export const LOG_ENTRY_BYTES = 16;
 /** The largest shared memory: 32-bit addresses. */

@@ -2,6 +2,7 @@
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator';
+import { scattered } from '../engine/splitmix.ts';
 import { FRAME_BYTES } from '../machine/frames.ts';
 import type { Layout } from './layout.ts';
 import type { PatternProgram, Scenario, TraceProgram } from './scenario.ts';
@@ -37,7 +38,7 @@ function expandPattern(
 ): Accesses {
   const slot = scenario.slots[program.slot];
   if (slot === undefined) throw new Error(`no slot ${program.slot}`);
-  const random = xoroshiro128plus((agent.seed * 0x1000 + agent.vcpu) | 0);
+  const random = xoroshiro128plus(scattered(agent.seed * 0x1000 + agent.vcpu));
   const all = slot.bytes / FRAME_BYTES;
   const share = program.region === 'shared' ? all : Math.floor(all / scenario.vcpus);
   const first = program.region === 'shared' ? 0 : share * agent.vcpu;

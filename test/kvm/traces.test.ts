@@ -55,7 +55,9 @@ function tlbis(events: readonly Seen[]): object[] {
 test('B1: a fresh page takes two tables from the cache and one leaf', () => {
   const lab = new Lab();
   const guest = new Guest(lab, 0);
-  const events = lab.run(new Scripted([{ agent: 0, toEnd: true }]), [() => guest.touch(IPA, 'read')]);
+  const events = lab.run(new Scripted([{ agent: 0, toEnd: true }]), [
+    () => guest.touch(IPA, 'read'),
+  ]);
   const fault = inFaults(events, 0);
   expect(entryAccesses(lab, fault)).toEqual([
     'load PGD0[1] 0000000000000000',
@@ -82,7 +84,10 @@ test('B2: a second vCPU that faulted on the same page finds its leaf there and c
   const lab = new Lab();
   const [first, second] = [new Guest(lab, 0), new Guest(lab, 1)];
   const script = new Scripted([toLock(lab, 0), toLock(lab, 1), { agent: 0, toEnd: true }]);
-  const events = lab.run(script, [() => first.touch(IPA, 'write'), () => second.touch(IPA, 'write')]);
+  const events = lab.run(script, [
+    () => first.touch(IPA, 'write'),
+    () => second.touch(IPA, 'write'),
+  ]);
   expect(script.linesDone).toBe(3);
   const lost = inFaults(events, 1);
   expect(entryAccesses(lab, lost)).toEqual([
@@ -125,7 +130,7 @@ test('B4: a write to page 3 of a read-only block while logging dissolves the blo
   ]);
   expect(tlbis(events)).toEqual([{ kind: TlbiKind.ipa, hint: 2, page: page / PAGE }]);
   expect(lab.references(page)).toEqual([2, 2, 2]);
-  // A permission fault that writes while logging tops its cache up: one page is gone of a full one.
+  // The block took one page for T2, this fault one for T3.
   expect(cache.pages).toBe(40 - 2);
 });
 

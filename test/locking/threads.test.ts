@@ -42,7 +42,7 @@ describe.each(['wasm', 'js'] as const)('on port %s', (port) => {
   }
 
   test('a spin lock excludes, and its statistics add up', async () => {
-    const rounds = 1000;
+    const rounds = 400;
     await start('countUnder', AGENTS, rounds);
     expect(words[AT.counter / 4]).toBe(AGENTS * rounds);
     const counted = Array.from({ length: AGENTS }, (_, agent) => countedFor(memory.buffer, agent));
@@ -54,22 +54,23 @@ describe.each(['wasm', 'js'] as const)('on port %s', (port) => {
     expect(holds).toBe(Math.ceil((AGENTS * rounds) / HOLD_SAMPLE));
   });
 
-  test('64-bit loads and compare-and-swaps are atomic', async () => {
-    const rounds = 4000;
+  test('additions and 64-bit compare-and-swaps are atomic', async () => {
+    const rounds = 20_000;
     words[AT.counter / 4] = -rounds;
-    await start('count64', AGENTS, rounds);
+    await start('countAtomically', AGENTS, rounds);
     expect(words[AT.counter / 4]).toBe((AGENTS - 1) * rounds);
     expect(words[AT.counter / 4 + 1]).toBe(1);
+    expect(words[AT.counter / 4 + 2]).toBe(AGENTS * rounds);
   });
 
   test('no wake-up of a hand-shake is lost', async () => {
-    const rounds = 1000;
+    const rounds = 200;
     const reports = await start('handShake', 2, rounds);
     expect(words[AT.ping / 4]).toBe(rounds);
     expect(words[AT.pong / 4]).toBe(rounds);
     expect([words[AT.ping / 4 + 1], words[AT.pong / 4 + 1]]).toEqual([0, 0]);
     // Every second signal of either side found the other asleep, or about to sleep.
-    for (const { sleeps } of reports) expect(sleeps).toBeGreaterThanOrEqual(rounds / 2 - 1);
+    for (const { sleeps } of reports) expect(sleeps).toBeGreaterThanOrEqual(rounds / 2);
   });
 
   test('the stop word ends a wait', async () => {
@@ -79,13 +80,5 @@ describe.each(['wasm', 'js'] as const)('on port %s', (port) => {
     Atomics.store(words, AT.stop / 4, Stop.abort);
     expect((await ended).map(({ end }) => end)).toEqual(['stopped']);
     expect(words[AT.ping / 4 + 1]).toBe(0);
-  });
-
-  test('a signal ends a wait that has been sliced', async () => {
-    const ended = start('awaitOne', 1, 1);
-    while (Atomics.load(words, AT.ping / 4 + 1) === 0) await setImmediate();
-    Atomics.store(words, AT.ping / 4, 1);
-    Atomics.notify(words, AT.ping / 4);
-    expect((await ended).map(({ end }) => end)).toEqual(['completed']);
   });
 });

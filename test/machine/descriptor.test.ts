@@ -27,6 +27,13 @@ const of = (value: bigint): Descriptor =>
 const anyDescriptor = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }).map(of);
 const anyHalf = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
 
+const bitsOf = (half: Attributes): bigint => (BigInt(half.hi >>> 0) << 32n) | BigInt(half.lo >>> 0);
+
+function predicatesOf(value: bigint): readonly boolean[] {
+  const d = of(value);
+  return [d.isValid(), d.isWritable(), d.isYoung(), !d.isExecutable()];
+}
+
 describe('a leaf', () => {
   test.each([
     ['page RW, not executable', 3, new Attributes(NORMAL | RW, S2_HI.XN), 0x0040_0000_8000_07ffn],
@@ -86,12 +93,10 @@ describe('predicates', () => {
   });
 
   test('read one bit each', () => {
-    const only = (bit: bigint): readonly boolean[] => {
-      const d = of(1n << bit);
-      return [d.isValid(), d.isWritable(), d.isYoung(), !d.isExecutable()];
-    };
     const bits = Array.from({ length: 64 }, (_, i) => BigInt(i));
-    const found = bits.flatMap((bit) => only(bit).flatMap((is, which) => (is ? [[bit, which]] : [])));
+    const found = bits.flatMap((bit) =>
+      predicatesOf(1n << bit).flatMap((is, which) => (is ? [[bit, which]] : [])),
+    );
     expect(found).toEqual([
       [0n, 0],
       [7n, 1],
@@ -131,10 +136,8 @@ describe('attribute edits', () => {
       fc.property(anyDescriptor, anyHalf, anyHalf, anyHalf, anyHalf, (before, a, b, c, d) => {
         const set = new Attributes(a, b);
         const clear = new Attributes(c, d);
-        const bits = (half: Attributes): bigint =>
-          (BigInt(half.hi >>> 0) << 32n) | BigInt(half.lo >>> 0);
         const after = before.withAttributes(set, clear);
-        expect(after.toBigInt()).toBe((before.toBigInt() & ~bits(clear)) | bits(set));
+        expect(after.toBigInt()).toBe((before.toBigInt() & ~bitsOf(clear)) | bitsOf(set));
       }),
       { seed: 3, numRuns: 300 },
     );

@@ -35,7 +35,8 @@ describe('each granule', () => {
           (address >> shift) & (2n ** (page - 3n) - 1n),
         );
         expect(BigInt(geometry.alignDown(at, level))).toBe((address >> shift) << shift);
-        expect(geometry.isAligned(at, level)).toBe(((address >> shift) << shift) === address);
+        expect(geometry.isAligned(at, level)).toBe((address >> shift) << shift === address);
+        expect(BigInt(geometry.rootPage(at, level))).toBe(address >> (shift + page - 3n));
         expect(BigInt(geometry.pageDown(at))).toBe((address >> page) << page);
         expect(BigInt(geometry.pageUp(at))).toBe(((address + 2n ** page - 1n) >> page) << page);
       }),

@@ -37,10 +37,10 @@ describe('the record of an access', () => {
   });
 
   test.each([
-    [0x4020_3008, 0x0402_0300, 0x4020_3000],
-    [0x1_0000_0fff, 0x1000_0000, 0x1_0000_0000],
-    [0x80_8000_0010, 0x8_0800_0000, 0x80_8000_0000],
-    [0xffff_ffff_fff8, 0xfff_ffff_fff0, 0xffff_ffff_f000],
+    [0x4020_3008, 0x40_2030, 0x4020_3000],
+    [0x1_0000_0fff, 0x100_0000, 0x1_0000_0000],
+    [0x80_8000_0010, 0x8080_0000, 0x80_8000_0000],
+    [0xffff_ffff_fff8, 0xff_ffff_fff0, 0xffff_ffff_f000],
   ])('%d is in FAR whole, in HPFAR by page', (address, hpfar, page) => {
     const fault = FaultRecord.ofAccess(FSC.translation, 3, ipa(address), 'read');
     expect(fault.far).toBe(address);

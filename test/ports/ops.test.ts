@@ -56,6 +56,12 @@ function found(): readonly number[] {
   return Array.from(words.subarray(AT / 4 - 1, AT / 4 + 3));
 }
 
+/** The first choices of an agent with this seed. */
+function sequence(seed: number): readonly number[] {
+  attachSeed(seed);
+  return Array.from({ length: 8 }, () => drive(choose(1000)));
+}
+
 beforeEach(() => {
   words.fill(0);
   attachSeed(7);
@@ -117,7 +123,9 @@ describe('32 bits', () => {
       fc.property(word, argument, argument, (before, a, b) => {
         given(before);
         expect(drive(add32(AT, a, Order.once))).toBe(before);
-        expect(drive(load32(AT, Order.once))).toBe(Number(BigInt.asIntN(32, BigInt(before) + BigInt(a))));
+        expect(drive(load32(AT, Order.once))).toBe(
+          Number(BigInt.asIntN(32, BigInt(before) + BigInt(a))),
+        );
         given(before);
         expect(drive(or32(AT, a, Order.once))).toBe(before);
         expect(drive(load32(AT, Order.once))).toBe(before | a);
@@ -210,10 +218,15 @@ describe('waiting', () => {
 });
 
 describe('frames and plain words', () => {
-  test('fill writes exactly its bytes', () => {
+  test.each([
+    [0, 0],
+    [0x5a, 0x5a5a_5a5a],
+    [0xff, -1],
+  ])('fill with byte %i writes exactly its bytes', (byte, filled) => {
     words.fill(1, 0, 64);
-    drive(fill(AT, 12, 0xffff_fffd));
-    expect(Array.from(words.subarray(AT / 4 - 1, AT / 4 + 4))).toEqual([1, -3, -3, -3, 1]);
+    drive(fill(AT, 12, byte));
+    const around = Array.from(words.subarray(AT / 4 - 1, AT / 4 + 4));
+    expect(around).toEqual([1, filled, filled, filled, 1]);
   });
 
   test('read32 and write32 access one word', () => {
@@ -230,6 +243,19 @@ describe('frames and plain words', () => {
   });
 });
 
+test('attach binds to the memory it is given, and back', () => {
+  const other = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+  attach({ memory: other, seed: 7, statistics: 0, stop: STOP });
+  drive(store64(AT, 1, 2, Order.release));
+  write32(AT + 8, 3);
+  expect(found()).toEqual([0, 0, 0, 0]);
+  expect(Array.from(new Int32Array(other.buffer, AT, 3))).toEqual([1, 2, 3]);
+  attachSeed(7);
+  drive(store64(AT, 4, 5, Order.release));
+  expect(found()).toEqual([0, 4, 5, 0]);
+  expect(read32(AT)).toBe(4);
+});
+
 describe('statistics', () => {
   test('count adds to a float of this agent and counted reads it', () => {
     count(16, 2.5);
@@ -243,7 +269,9 @@ describe('statistics', () => {
   test('tally adds one to a word of this agent', () => {
     tally(36);
     tally(36);
-    expect(Array.from(words.subarray((STATISTICS + 32) / 4, (STATISTICS + 44) / 4))).toEqual([0, 2, 0]);
+    expect(Array.from(words.subarray((STATISTICS + 32) / 4, (STATISTICS + 44) / 4))).toEqual([
+      0, 2, 0,
+    ]);
   });
 
   test('attach names the block', () => {
@@ -269,10 +297,6 @@ describe.runIf(isThreads)('on threads', () => {
   });
 
   test('an equal seed gives an equal sequence, another seed another', () => {
-    const sequence = (seed: number): readonly number[] => {
-      attachSeed(seed);
-      return Array.from({ length: 8 }, () => drive(choose(1000)));
-    };
     expect(sequence(7)).toEqual(sequence(7));
     expect(sequence(8)).not.toEqual(sequence(7));
     expect(sequence(7)).toEqual([609, 933, 66, 487, 376, 409, 112, 430]);

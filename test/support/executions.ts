@@ -43,7 +43,9 @@ export interface Recorded {
   readonly extra: number;
 }
 
-const KINDS = new Map<number, string>(Object.entries(EventKind).map(([name, kind]) => [kind, name]));
+const KINDS = new Map<number, string>(
+  Object.entries(EventKind).map(([name, kind]) => [kind, name]),
+);
 
 /** Keeps every event. */
 export class Recorder implements EventSink {

@@ -10,6 +10,7 @@ import type { Ipa, Level, Phys } from '../../src/machine/address.ts';
 import { FAULTED, type AccessKind, type Cpu } from '../../src/machine/cpu.ts';
 import { loadDescriptor, storeDescriptor, type Descriptor } from '../../src/machine/descriptor.ts';
 import { Order } from '../../src/engine/port.ts';
+import { NO_FRAME } from '../../src/machine/frames.ts';
 import { createSharedWorld, type SharedWorld } from '../../src/main/shared-world.ts';
 import { statisticsOf } from '../../src/workers/layout.ts';
 import type { Scenario } from '../../src/workers/scenario.ts';
@@ -147,6 +148,22 @@ export class Lab {
   /** References of the tables on the way to `ipa`, the root first. */
   references(ipa: number): readonly number[] {
     return this.path(ipa).map(({ table }) => drive(this.world.memory.tables.count(table)));
+  }
+
+  /** Stores into table pages. */
+  entryStores(events: readonly Seen[]): readonly Seen[] {
+    const { contents, frames, contentBytes } = this.world.layout.tableZone;
+    const end = contents + frames * contentBytes;
+    return only(events, EventKind.store64).filter(({ at }) => at >= contents && at < end);
+  }
+
+  /** Takes all frames of a zone but `leave`. */
+  drain(zone: 'guest' | 'tables', leave: number): void {
+    const frames = this.world.memory[zone];
+    const taken: Phys[] = [];
+    for (let frame = drive(frames.zalloc()); frame !== NO_FRAME; frame = drive(frames.zalloc()))
+      taken.push(frame);
+    for (const frame of taken.slice(0, leave)) drive(frames.put(frame));
   }
 
   /** Frames of a zone that are handed out. */

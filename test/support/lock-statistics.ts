@@ -13,7 +13,8 @@ export interface Counted {
 /** Reads the statistics block of an agent. */
 export function countedFor(buffer: ArrayBufferLike, agent: number): Counted {
   const block = statisticsOf(agent);
-  const float = (offset: number): number => new Float64Array(buffer, block + offset, 1)[0] as number;
+  const float = (offset: number): number =>
+    new Float64Array(buffer, block + offset, 1)[0] as number;
   const samples = (offset: number): number =>
     new Int32Array(buffer, block + offset, BUCKETS).reduce((sum, bucket) => sum + bucket, 0);
   return {

@@ -1,6 +1,5 @@
 /** A machine of a few frames for tests: shared words, agents with objects of their own, runs that are recorded. */
-import { expect } from 'vitest';
-import { RECORD, type EventKind, type EventSink } from '../../src/engine/events.ts';
+import { EventKind, RECORD, type EventSink } from '../../src/engine/events.ts';
 import { Execution, type ExecutionResult, type Scheduler } from '../../src/engine/execution.ts';
 import type { ExploreMemory } from '../../src/engine/explore-memory.ts';
 import { attach, drive, explore, type Op, type Word } from '../../src/engine/explore.ts';
@@ -78,6 +77,7 @@ export interface TinyOptions {
 
 const AGENTS = 4;
 
+/** The engine is attached to the machine made last: an earlier one is dead. */
 export class TinyMachine {
   readonly memory: ExploreMemory;
   readonly interconnect: InterconnectLayout;
@@ -114,11 +114,9 @@ export class TinyMachine {
 
   /** New objects over the shared words, as another agent would have them. */
   agent(): TinyAgent {
-    const zone = (layout: ZoneLayout, lock: Word, name: 'guest_zone' | 'table_zone'): FrameZone =>
-      new FrameZone(layout, new SpinLock(lock, AGENTS, STATISTICS.locks[name]));
     const memory = new PhysicalMemory(
-      zone(this.guestZone, this.#locks[0], 'guest_zone'),
-      zone(this.tableZone, this.#locks[1], 'table_zone'),
+      zoneOf(this.guestZone, this.#locks[0], 'guest_zone'),
+      zoneOf(this.tableZone, this.#locks[1], 'table_zone'),
     );
     const interconnect = new Interconnect(this.interconnect, STATISTICS.tlbi);
     const cpu = (id: number): Cpu =>
@@ -151,7 +149,7 @@ export class TinyMachine {
   /** Runs one agent alone to completion; gives its events. */
   alone(start: () => Op<void>): readonly Seen[] {
     const { result, seen } = this.run([start], new Scripted([]));
-    expect(result).toMatchObject({ outcome: 'completed' });
+    must(result.outcome === 'completed', JSON.stringify(result));
     return seen;
   }
 
@@ -228,6 +226,27 @@ export class TinyMachine {
       contents: this.#take(frames * contentBytes),
     };
   }
+}
+
+function zoneOf(layout: ZoneLayout, lock: Word, name: 'guest_zone' | 'table_zone'): FrameZone {
+  return new FrameZone(layout, new SpinLock(lock, AGENTS, STATISTICS.locks[name]));
+}
+
+/** For helpers, where a test framework's `expect` has no place. */
+export function must(is: boolean, otherwise: string): void {
+  if (!is) throw new Error(otherwise);
+}
+
+/** How many table entries an agent loaded: the 64-bit loads of table pages. */
+export function descriptorLoads(machine: TinyMachine, seen: readonly Seen[], agent = 0): number {
+  const { contents, frames } = machine.tableZone;
+  return seen.filter(
+    (e) =>
+      e.agent === agent &&
+      e.kind === EventKind.load64 &&
+      e.at >= contents &&
+      e.at < contents + frames * FRAME_BYTES,
+  ).length;
 }
 
 /** How many events of a kind there are, of one agent or of all. */

@@ -1,0 +1,264 @@
+/** Birth and teardown of a VM's table (specification 5L), ranges applied in chunks (5H), the notifier's own rules (5I). */
+import { drive, read32, type Op } from '#port';
+import { describe, expect, test } from 'vitest';
+import { EventKind } from '../../src/engine/events.ts';
+import { Scripted } from '../../src/explore/scripted.ts';
+import { discardSlot } from '../../src/kvm/host-operations.ts';
+import { DEFAULT_PROFILE, PROFILES } from '../../src/kvm/profile.ts';
+import { applyRangeLocked, type RangeOperation } from '../../src/kvm/range.ts';
+import type { Gfn, Ipa } from '../../src/machine/address.ts';
+import { NO_FRAME, TABLE_RAM_BASE } from '../../src/machine/frames.ts';
+import { decodeVtcr, decodeVttbr } from '../../src/machine/vtcr.ts';
+import type { Outcome } from '../../src/pgtable/outcome.ts';
+import type { Pgtable } from '../../src/pgtable/pgtable.ts';
+import type { World } from '../../src/workers/world.ts';
+import { Guest, Lab, MIB, only, PAGE, RAM, type PathEntry } from '../support/lab.ts';
+
+describe('teardown', () => {
+  test('frees every page once, without a TLBI, and a second one finds nothing', () => {
+    const lab = new Lab();
+    const guest = new Guest(lab, 0);
+    drive(guest.touch(RAM, 'write'));
+    drive(guest.touch(RAM + 2 * MIB, 'write'));
+    const host = lab.view();
+    const events = lab.run(new Scripted([]), [() => host.vm.freeStage2()]);
+    // Two root pages, T2, two T3.
+    expect(only(events, EventKind.frameFree)).toHaveLength(5);
+    expect(only(events, EventKind.tlbi)).toEqual([]);
+    expect(lab.used('tables')).toBe(guest.vcpu.memcache.pages);
+    expect(read32(lab.world.layout.words.stage2Root)).toBe(0);
+    expect(drive(lab.world.vm.pgt())).toBeNull();
+    expect(() => drive(lab.world.vm.registers())).toThrow('without a stage-2 table');
+    const again = lab.run(new Scripted([]), [() => host.vm.freeStage2()]);
+    expect(only(again, EventKind.frameFree)).toEqual([]);
+  });
+
+  test('frees outside the lock, after the root word was cleared under it', () => {
+    const lab = new Lab();
+    const host = lab.view();
+    const events = lab.run(new Scripted([]), [() => host.vm.freeStage2()]);
+    const { stage2Root } = lab.world.layout.words;
+    const { mmu_lock } = lab.world.layout.locks;
+    const order = events.flatMap(({ kind, at }) => {
+      if (kind === EventKind.lockAcquired && at === mmu_lock) return ['lock'];
+      if (kind === EventKind.lockReleased && at === mmu_lock) return ['unlock'];
+      if (kind === EventKind.store32 && at === stage2Root) return ['clear'];
+      return kind === EventKind.frameFree ? ['free'] : [];
+    });
+    expect(order).toEqual(['lock', 'clear', 'unlock', 'free', 'free']);
+  });
+
+  test('of two at once only one frees', () => {
+    const lab = new Lab();
+    const views = [lab.view(), lab.view()];
+    const { mmu_lock } = lab.world.layout.locks;
+    const script = new Scripted([
+      { agent: 0, until: ({ at }) => at === lab.world.layout.words.stage2Root },
+      // In line behind the holder.
+      { agent: 1, until: ({ kind, at }) => kind === EventKind.wait && at > mmu_lock },
+      { agent: 0, toEnd: true },
+    ]);
+    lab.run(
+      script,
+      views.map((view) => () => view.vm.freeStage2()),
+    );
+    expect([script.linesDone, lab.used('tables')]).toEqual([3, 0]);
+  });
+});
+
+describe('birth', () => {
+  test('the registers name the root, its shape and the VMID', () => {
+    const lab = new Lab();
+    const { vtcr, vttbr } = drive(lab.world.vm.registers());
+    expect(decodeVtcr(vtcr)).toEqual({ ipaBits: 40, startLevel: 1 });
+    expect(decodeVttbr(vttbr.lo, vttbr.hi)).toEqual({ root: TABLE_RAM_BASE, vmid: 1 });
+    expect(lab.world.vm.memcachePagesMin).toBe(2);
+    const limit = 2 ** 40;
+    expect([limit - 1, limit].map((ipa) => lab.world.vm.isInIpaSpace(ipa as Ipa))).toEqual([
+      true,
+      false,
+    ]);
+  });
+
+  test('a second one is our bug; one without memory says no', () => {
+    const lab = new Lab();
+    const { vm } = lab.world;
+    expect(() => drive(vm.initStage2())).toThrow('initialised already');
+    drive(vm.freeStage2());
+    lab.drain('tables', 0);
+    expect(drive(vm.initStage2())).toBe(false);
+    expect(drive(vm.pgt())).toBeNull();
+  });
+
+  test('a table of four levels needs three cached pages', () => {
+    expect(new Lab({ ipaBits: 48 }).world.vm.memcachePagesMin).toBe(3);
+  });
+});
+
+/** Notes the chunks it is given; fails at the n-th. */
+class Recorder implements RangeOperation {
+  readonly chunks: (readonly [number, number])[] = [];
+  readonly #failAt: number;
+
+  constructor(failAt: number = Infinity) {
+    this.#failAt = failAt;
+  }
+
+  *apply(_pgt: Pgtable, ipa: number, size: number): Op<Outcome> {
+    this.chunks.push([ipa, size]);
+    return this.chunks.length === this.#failAt ? 'noMemory' : 'ok';
+  }
+}
+
+describe('a range', () => {
+  /** From 1 MiB before a boundary of the start level to 1 MiB behind the next: three chunks. */
+  const range = { ipa: 0x7ff0_0000, size: 0x4020_0000 };
+  const chunks = [
+    [0x7ff0_0000, 0x10_0000],
+    [0x8000_0000, 0x4000_0000],
+    [0xc000_0000, 0x10_0000],
+  ];
+
+  function* applied(world: World, recorder: Recorder, outcomes: Outcome[]): Op<void> {
+    yield* world.vm.parts.mmuLock.lock();
+    outcomes.push(yield* applyRangeLocked(world.vm, range, recorder));
+    yield* world.vm.parts.mmuLock.unlock();
+  }
+
+  test('goes an entry of the start level at a time, and keeps a lock that nobody wants', () => {
+    const lab = new Lab();
+    const [recorder, outcomes] = [new Recorder(), new Array<Outcome>()];
+    const view = lab.view();
+    const events = lab.run(new Scripted([]), [() => applied(view, recorder, outcomes)]);
+    expect([recorder.chunks, outcomes]).toEqual([chunks, ['ok']]);
+    expect(only(events, EventKind.lockReleased)).toHaveLength(1);
+  });
+
+  test('ends at the first chunk that fails', () => {
+    const lab = new Lab();
+    const [recorder, outcomes] = [new Recorder(2), new Array<Outcome>()];
+    drive(applied(lab.world, recorder, outcomes));
+    expect([recorder.chunks, outcomes]).toEqual([chunks.slice(0, 2), ['noMemory']]);
+  });
+
+  test('needs the lock', () => {
+    const lab = new Lab();
+    expect(() => drive(applyRangeLocked(lab.world.vm, range, new Recorder()))).toThrow('not held');
+  });
+
+  test.each([
+    ['hands the lock over between chunks', false, chunks, 'ok', [1]],
+    ['ends when the table was torn down meanwhile', true, chunks.slice(0, 1), 'invalid', []],
+  ] as const)('%s', (_, isTeardown, seen, outcome, seenByOther) => {
+    const lab = new Lab();
+    const [recorder, outcomes] = [new Recorder(), new Array<Outcome>()];
+    const [view, other] = [lab.view(), lab.view()];
+    const during: number[] = [];
+    function* intruder(): Op<void> {
+      if (isTeardown) yield* other.vm.freeStage2();
+      else {
+        yield* other.vm.parts.mmuLock.lock();
+        during.push(recorder.chunks.length);
+        yield* other.vm.parts.mmuLock.unlock();
+      }
+    }
+    const script = new Scripted([
+      // The holder reads the root word: it has the lock and no chunk yet.
+      { agent: 0, until: ({ at }) => at === lab.world.layout.words.stage2Root },
+      { agent: 1, until: ({ kind }) => kind === EventKind.wait },
+      { agent: 0, toEnd: true },
+      { agent: 1, toEnd: true },
+    ]);
+    const events = lab.run(script, [() => applied(view, recorder, outcomes), intruder]);
+    expect([recorder.chunks, outcomes]).toEqual([seen, [outcome]]);
+    expect(during).toEqual(seenByOther);
+    const { mmu_lock } = lab.world.layout.locks;
+    const order = only(events, EventKind.lockAcquired).filter(({ at }) => at === mmu_lock);
+    expect(order.map(({ agent }) => agent)).toEqual([0, 1, 0]);
+  });
+});
+
+describe('the notifier', () => {
+  test('is used under mmu_lock only, and not ended more often than started', () => {
+    const { vm } = new Lab().world;
+    const { notifier, mmuLock } = vm.parts;
+    expect(() => drive(notifier.startLocked())).toThrow('not held');
+    expect(() => drive(notifier.endLocked())).toThrow('not held');
+    expect(() => drive(notifier.mustRetryLocked(0))).toThrow('not held');
+    drive(mmuLock.lock());
+    expect(() => drive(notifier.endLocked())).toThrow('notifier end without start');
+  });
+
+  test('counts nested invalidations; only the sequence remembers them', () => {
+    const lab = new Lab();
+    const { notifier, mmuLock } = lab.world.vm.parts;
+    const { notifierCount, notifierSequence } = lab.world.layout.words;
+    const state = (): number[] => [read32(notifierCount), read32(notifierSequence)];
+    drive(mmuLock.lock());
+    const states = [state()];
+    drive(notifier.startLocked());
+    drive(notifier.startLocked());
+    states.push(state());
+    drive(notifier.endLocked());
+    states.push(state());
+    expect(drive(notifier.mustRetryLocked(1))).toBe(true);
+    drive(notifier.endLocked());
+    states.push(state());
+    expect(states).toEqual([
+      [0, 0],
+      [2, 0],
+      [1, 1],
+      [0, 2],
+    ]);
+    const sequences = [1, 2, 3];
+    const retries = sequences.map((sequence) => drive(notifier.mustRetryLocked(sequence)));
+    expect(retries).toEqual([true, false, true]);
+  });
+
+  test('raises the sequence before it lowers the count (invariant 47)', () => {
+    const lab = new Lab();
+    const host = lab.view();
+    const { notifierCount, notifierSequence } = lab.world.layout.words;
+    const events = lab.run(new Scripted([]), [() => discardSlot(host.vm, lab.slot)]);
+    const stores = only(events, EventKind.store32)
+      .filter(({ at }) => at === notifierCount || at === notifierSequence)
+      .map(({ at, newLo }) => [at === notifierCount ? 'count' : 'sequence', newLo]);
+    expect(stores).toEqual([
+      ['count', 1],
+      ['sequence', 1],
+      ['count', 0],
+    ]);
+  });
+});
+
+test('a discard takes leaves, TLB entries, tables and host pages away', () => {
+  const lab = new Lab();
+  const guest = new Guest(lab, 0);
+  for (const page of [0, 1, 700]) drive(guest.touch(RAM + page * PAGE, 'write'));
+  const before = lab.path(RAM).at(-1) as PathEntry;
+  expect([before.level, lab.used('guest')]).toEqual([3, 3]);
+  const host = lab.view();
+  const events = lab.run(new Scripted([]), [() => discardSlot(host.vm, lab.slot)]);
+  expect(lab.path(RAM)).toHaveLength(1);
+  expect([lab.used('guest'), lab.used('tables')]).toEqual([0, 2 + guest.vcpu.memcache.pages]);
+  const { host: memory } = lab.world.vm.parts;
+  expect(memory.lookup(lab.slot.hvaOf((RAM / PAGE) as Gfn))).toBe(NO_FRAME);
+  // Three pages with their level, two L3 tables and the L2 table without.
+  expect(only(events, EventKind.tlbi).map(({ newLo }) => newLo)).toEqual([3, 3, 0, 3, 0, 0]);
+  // Every TLBI was complete before the first host page was freed.
+  const order = events.map(({ kind, at }) => [kind, at] as const);
+  const last = order.findLastIndex(([kind]) => kind === EventKind.dsbComplete);
+  const first = order.findIndex(
+    ([kind, at]) => kind === EventKind.cas32 && at >= lab.world.layout.hostTable,
+  );
+  expect(first).toBeGreaterThan(last);
+  expect(drive(guest.touch(RAM, 'read'))).toBe(1);
+});
+
+test('profiles: the default exists, and no fix is named twice', () => {
+  expect(Object.keys(PROFILES)).toContain(DEFAULT_PROFILE);
+  for (const [name, profile] of Object.entries(PROFILES)) {
+    expect(profile.name).toBe(name);
+    expect(new Set(profile.fixes.map(({ id }) => id)).size).toBe(profile.fixes.length);
+  }
+});

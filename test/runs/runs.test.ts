@@ -1,0 +1,104 @@
+/** Whole runs in process: what the rewrite is about holds on both engines and ports, and seeds mean what they say. */
+import { describe, expect, test } from 'vitest';
+import { shippedWorkloads } from '../../src/main/input-file.ts';
+import type { RunResult } from '../../src/main/result.ts';
+import type { Progress } from '../../src/main/run-options.ts';
+import { runSmall, small } from './small.ts';
+
+/** Every fault of a permission storm takes exactly one walk. */
+function expectOneWalk(result: RunResult): void {
+  const { ok, violations, walks, faults } = result;
+  expect({ ok, violations }).toEqual({ ok: true, violations: [] });
+  const { translation, permission } = walks;
+  expect([translation.min, translation.max, permission.min, permission.max]).toEqual([1, 1, 1, 1]);
+  expect(permission.faults).toBe(faults.permission);
+  expect(translation.faults).toBe(faults.translation);
+}
+
+describe('permission-storm on threads', () => {
+  const counts = [1, 2, 4, 8];
+  const cases = (['wasm', 'js'] as const).flatMap((port) =>
+    counts.map((vcpus) => ({ port, vcpus })),
+  );
+  test.each(cases)('$port, $vcpus vCPUs: one walk per fault', async ({ port, vcpus }) => {
+    const pages = 128;
+    const slots = [{ base: 0x4000_0000, bytes: pages * 4096, logging: false }];
+    const scenario = small('permission-storm', { vcpus, slots, frames: pages, repeat: 3 });
+    const result = await runSmall(scenario, { engine: 'threads', port });
+    expectOneWalk(result);
+    expect(result.guestAccesses).toBe(pages + 3 * vcpus * pages);
+    // At least one per page and round; at most one more per vCPU that raced for it.
+    expect(result.faults.translation).toBe(pages);
+    expect(result.faults.permission).toBeGreaterThanOrEqual(3 * pages);
+    expect(result.faults.permission).toBeLessThanOrEqual(3 * pages * vcpus);
+    expect(result.tables).toMatchObject({ pages: 4, leaves: { '4K': pages, '2M': 0, '1G': 0 } });
+    expect(result.tlbi).toMatchObject({ vmid: 3, byIpa: result.faults.permission });
+    expect([result.port, result.eventDigest]).toEqual([port, null]);
+  });
+});
+
+test('permission-storm under explore: 1,000 schedules with one walk per fault', async () => {
+  const pages = 2;
+  const slots = [{ base: 0x4000_0000, bytes: pages * 4096, logging: false }];
+  const scenario = small('permission-storm', { slots, frames: pages });
+  const seen: number[] = [];
+  const onProgress = ({ seed }: Progress): number => seen.push(seed);
+  const result = await runSmall(scenario, { seeds: 1000, onProgress });
+  expectOneWalk(result);
+  expect(result.seeds).toEqual({ first: 1, count: 1000 });
+  expect(result.guestAccesses).toBe(1000 * (2 + 2 * pages));
+  expect(seen).toEqual(Array.from({ length: 63 }, (_, i) => 1 + 16 * i));
+});
+
+test('memory for just the pages that are touched suffices, however many vCPUs fault in one page', async () => {
+  const slots = [{ base: 0x4000_0000, bytes: 2 * 4096, logging: false }];
+  const storm = small('permission-storm').rounds.filter(({ guest }) => guest !== null);
+  const scenario = small('permission-storm', {
+    vcpus: 4,
+    slots,
+    frames: 2,
+    setup: [],
+    rounds: storm,
+  });
+  const result = await runSmall(scenario, { seeds: 60 });
+  expect(result.ok).toBe(true);
+  expect(result.faults.translation).toBeGreaterThan(60 * 2);
+});
+
+test('equal seeds have equal digests, other seeds others, and a range of seeds one of its own', async () => {
+  const scenario = small('write-protect');
+  const digestOf = async (seed: number, seeds = 1): Promise<string | null> =>
+    (await runSmall(scenario, { seed, seeds })).eventDigest;
+  const one = await digestOf(5);
+  expect(one).toMatch(/^[0-9a-f]{16}$/);
+  expect(await digestOf(5)).toBe(one);
+  expect(await digestOf(6)).not.toBe(one);
+  expect(await digestOf(5, 2)).not.toBe(one);
+});
+
+describe.each(shippedWorkloads())('%s, small', (name) => {
+  test('passes under explore, 10 schedules', async () => {
+    const { ok, violations, seeds, check, tables } = await runSmall(small(name), { seeds: 10 });
+    expect({ ok, violations, count: seeds.count }).toEqual({ ok: true, violations: [], count: 10 });
+    expect(check.leaves).toBe(tables.leaves['4K']);
+    expect(check.leaves).toBeGreaterThan(0);
+  });
+
+  test('passes on threads, 3 seeds in the same memory', async () => {
+    const result = await runSmall(small(name), { engine: 'threads', seeds: 3 });
+    const { ok, violations, seeds } = result;
+    expect({ ok, violations, count: seeds.count }).toEqual({ ok: true, violations: [], count: 3 });
+  });
+});
+
+test('the engines agree on what does not depend on the schedule', async () => {
+  const scenario = small('demand-paging');
+  const explored = await runSmall(scenario);
+  const threaded = await runSmall(scenario, { engine: 'threads', port: 'js' });
+  for (const result of [explored, threaded]) {
+    expect(result.guestAccesses).toBe(32);
+    expect(result.faults).toMatchObject({ total: 32, translation: 32, permission: 0, retried: 0 });
+    expect(result.tables.leaves['4K']).toBe(16);
+    expect(result.check).toEqual({ digest: 'exact', leaves: 16 });
+  }
+});

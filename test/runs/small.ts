@@ -1,0 +1,32 @@
+/** Runs of shipped workloads, cut to a size for tests. */
+import { runWorkload, type RunHooks } from '../../src/main/run.ts';
+import type { RunOptions } from '../../src/main/run-options.ts';
+import type { RunResult } from '../../src/main/result.ts';
+import { loadWorkload } from '../../src/main/workload.ts';
+import type { Scenario } from '../../src/workers/scenario.ts';
+
+const OPTIONS: RunOptions = {
+  engine: 'explore',
+  port: 'wasm',
+  kvm: '5.10',
+  seed: 1,
+  seeds: 1,
+  seconds: null,
+};
+
+/** A shipped workload in its smallest size. */
+export function small(name: string, overrides: Partial<Scenario> = {}): Scenario {
+  return { ...loadWorkload(name, { explore: true, vcpus: overrides.vcpus }), ...overrides };
+}
+
+/** Runs it under `explore` unless the options say otherwise. */
+export function runSmall(
+  scenario: Scenario,
+  options: Partial<RunOptions> = {},
+  hooks: RunHooks = {},
+): Promise<RunResult> {
+  return runWorkload(scenario, { ...OPTIONS, ...options }, hooks);
+}
+
+export const verdictsOf = (result: RunResult): string[] =>
+  result.violations.map(({ verdict }) => verdict);

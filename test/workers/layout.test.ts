@@ -1,0 +1,182 @@
+/** The shared memory of a run: every structure in a place of its own, aligned as its users need it. */
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { HISTOGRAM_BYTES } from '../../src/engine/histogram.ts';
+import { HVA_BASE } from '../../src/kvm/host-memory.ts';
+import { MEMCACHE_BYTES, MEMCACHE_PAGES } from '../../src/kvm/memcache.ts';
+import { SpinLock } from '../../src/locking/spin-lock.ts';
+import { CPU_CACHE_BYTES } from '../../src/machine/cpu.ts';
+import { FRAME_META_BYTES, ZONE_STATE_BYTES, type ZoneLayout } from '../../src/machine/frames.ts';
+import { ANSWER_BYTES, RING_BYTES } from '../../src/machine/tlbi.ts';
+import {
+  hostAgent,
+  layoutOf,
+  LOG_ENTRY_BYTES,
+  mainAgent,
+  memcacheOf,
+  statisticsOf,
+  type Layout,
+} from '../../src/workers/layout.ts';
+import type { Scenario } from '../../src/workers/scenario.ts';
+import { STATISTICS, WALKS_MAX } from '../../src/workers/statistics.ts';
+import { WORDS, type WordName } from '../../src/workers/words.ts';
+import { PAGE, scenarioOf } from '../support/lab.ts';
+
+const LINE = 128;
+
+interface Extent {
+  readonly name: string;
+  readonly at: number;
+  readonly bytes: number;
+  readonly align: number;
+}
+
+function zoneExtents(name: string, zone: ZoneLayout): Extent[] {
+  const { state, meta, contents, frames, contentBytes } = zone;
+  return [
+    { name: `${name} state`, at: state, bytes: ZONE_STATE_BYTES, align: LINE },
+    { name: `${name} meta`, at: meta, bytes: frames * FRAME_META_BYTES, align: LINE },
+    { name: `${name} contents`, at: contents, bytes: frames * contentBytes, align: PAGE },
+  ];
+}
+
+/** Every structure of a layout, from the sizes that its users declare. */
+function extentsOf(layout: Layout): Extent[] {
+  const { vcpus, agents, pages } = layout;
+  const each = (n: number, of: (i: number) => Extent): Extent[] =>
+    Array.from({ length: n }, (_, i) => of(i));
+  return [
+    ...Object.entries(layout.words).map(([name, at]) => ({ name, at, bytes: 8, align: LINE })),
+    ...Object.entries(layout.locks).map(([name, at]) => ({
+      name,
+      at,
+      bytes: SpinLock.bytes(agents),
+      align: LINE,
+    })),
+    ...each(agents, (agent) => ({
+      name: `statistics ${agent}`,
+      at: statisticsOf(layout, agent),
+      bytes: STATISTICS.bytes,
+      align: 8,
+    })),
+    { name: 'ring', at: layout.interconnect.ring, bytes: RING_BYTES, align: LINE },
+    { name: 'answers', at: layout.interconnect.answers, bytes: vcpus * ANSWER_BYTES, align: LINE },
+    { name: 'caches', at: layout.cpuCaches, bytes: vcpus * CPU_CACHE_BYTES, align: PAGE },
+    ...each(vcpus, (vcpu) => ({
+      name: `memcache ${vcpu}`,
+      at: memcacheOf(layout, vcpu),
+      bytes: MEMCACHE_BYTES,
+      align: LINE,
+    })),
+    ...layout.slots.flatMap((slot, i) => [
+      { name: `flags ${i}`, at: slot.flags, bytes: 4, align: LINE },
+      { name: `bitmap ${i}`, at: slot.dirtyBitmap, bytes: Math.ceil(slot.pages / 8), align: LINE },
+    ]),
+    { name: 'host table', at: layout.hostTable, bytes: pages * 4, align: PAGE },
+    { name: 'log', at: layout.log, bytes: vcpus * pages * LOG_ENTRY_BYTES, align: PAGE },
+    ...zoneExtents('guest', layout.guestZone),
+    ...zoneExtents('tables', layout.tableZone),
+  ];
+}
+
+const scenarios: fc.Arbitrary<Scenario> = fc
+  .record({
+    vcpus: fc.integer({ min: 1, max: 70 }),
+    ipaBits: fc.integer({ min: 32, max: 48 }),
+    frames: fc.integer({ min: 1, max: 5000 }),
+    contents: fc.constantFrom('page' as const, 'line' as const),
+    pages: fc.array(fc.integer({ min: 1, max: 2000 }), { minLength: 1, maxLength: 6 }),
+  })
+  .map(({ pages, ...rest }) =>
+    scenarioOf({
+      ...rest,
+      slots: pages.map((count, i) => ({ base: i * 2 ** 24, bytes: count * PAGE, logging: false })),
+    }),
+  );
+
+test('no two structures overlap, each is aligned, none is at 0, and the end is the end', () => {
+  fc.assert(
+    fc.property(scenarios, (scenario) => {
+      const layout = layoutOf(scenario);
+      const extents = extentsOf(layout).toSorted((a, b) => a.at - b.at);
+      const wrong = extents.flatMap((extent, i) => {
+        const next = extents[i + 1]?.at ?? layout.bytes;
+        const isOff = extent.at % extent.align !== 0 || extent.at < PAGE;
+        return extent.at + extent.bytes > next || isOff ? [{ ...extent, next }] : [];
+      });
+      expect(wrong).toEqual([]);
+    }),
+    { seed: 3, numRuns: 200 },
+  );
+});
+
+test('slots follow one another in user space and keep their pages', () => {
+  fc.assert(
+    fc.property(scenarios, (scenario) => {
+      const layout = layoutOf(scenario);
+      let hva: number = HVA_BASE;
+      for (const [i, slot] of layout.slots.entries()) {
+        const { base, bytes } = scenario.slots[i] ?? { base: 0, bytes: 0 };
+        expect([slot.hva, slot.baseGfn, slot.pages]).toEqual([hva, base / PAGE, bytes / PAGE]);
+        hva += bytes;
+      }
+      expect(layout.pages).toBe((hva - HVA_BASE) / PAGE);
+    }),
+    { seed: 4, numRuns: 50 },
+  );
+});
+
+/** Tables below the root that mapping all of a scenario's slots takes, counted entry by entry. */
+function tablesNeeded({ slots, ipaBits }: Scenario): number {
+  const start = ipaBits > 43 ? 0 : ipaBits > 34 ? 1 : 2;
+  const tables = new Set<string>();
+  for (const { base, bytes } of slots) {
+    for (let ipa = base; ipa < base + bytes; ipa += PAGE) {
+      for (let level = start; level < 3; level++)
+        tables.add(`${level}:${Math.floor(ipa / 2 ** (12 + 9 * (3 - level)))}`);
+    }
+  }
+  return tables.size;
+}
+
+test('the table zone holds all tables of all slots, the root, and full caches', () => {
+  fc.assert(
+    fc.property(scenarios, (scenario) => {
+      const root = Math.max(
+        1,
+        2 ** (scenario.ipaBits - (scenario.ipaBits > 43 ? 48 : scenario.ipaBits > 34 ? 39 : 30)),
+      );
+      const needed = tablesNeeded(scenario) + root + scenario.vcpus * MEMCACHE_PAGES;
+      expect(layoutOf(scenario).tableZone.frames).toBeGreaterThanOrEqual(needed);
+    }),
+    { seed: 5, numRuns: 50 },
+  );
+});
+
+test('equal scenarios have equal layouts; the host and main agents come after the vCPUs', () => {
+  const layout = layoutOf(scenarioOf({ vcpus: 5 }));
+  expect(layoutOf(scenarioOf({ vcpus: 5 }))).toEqual(layout);
+  expect([hostAgent(layout), mainAgent(layout), layout.agents]).toEqual([5, 6, 7]);
+  expect(Object.keys(layout.words)).toEqual(Object.keys(WORDS) as WordName[]);
+});
+
+test('no two statistics share a place in the block', () => {
+  const { faults, locks, tlbi, bytes, ...counters } = STATISTICS;
+  const extents = [
+    ...Object.values(counters).map((at) => [at, 8] as const),
+    ...Object.values(tlbi).map((at) => [at, 8] as const),
+    ...Object.values(faults).flatMap((fault) => [
+      [fault.faults, 8] as const,
+      [fault.walks, (WALKS_MAX + 1) * 4] as const,
+      [fault.latencyNs, HISTOGRAM_BYTES] as const,
+    ]),
+    ...Object.values(locks).flatMap((lock) => [
+      ...[lock.acquisitions, lock.contended, lock.waitTotalNs].map((at) => [at, 8] as const),
+      ...[lock.waitNs, lock.holdNs].map((at) => [at, HISTOGRAM_BYTES] as const),
+    ]),
+  ].toSorted(([a], [b]) => a - b);
+  const wrong = extents.filter(
+    ([at, size], i) => at % 8 !== 0 || at + size > (extents[i + 1]?.[0] ?? bytes),
+  );
+  expect(wrong).toEqual([]);
+});
