@@ -29,9 +29,7 @@ export interface BatchBench {
 }
 
 /** A scenario whose one slot gives each vCPU `pages` pages. */
-function benchScenario(
-  bench: Pick<BatchBench, 'vcpus' | 'pages' | 'rounds' | 'name'>,
-): Scenario {
+function benchScenario(bench: Pick<BatchBench, 'vcpus' | 'pages' | 'rounds' | 'name'>): Scenario {
   const pages = bench.pages * bench.vcpus;
   return {
     name: bench.name,

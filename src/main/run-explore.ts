@@ -8,63 +8,54 @@ import { HostAgent } from '../workers/host-agent.ts';
 import { hostAgent, statisticsOf } from '../workers/layout.ts';
 import { runAgent, runConductor } from '../workers/rounds.ts';
 import type { Scenario } from '../workers/scenario.ts';
-import { STATISTICS } from '../workers/statistics.ts';
 import { VcpuAgent } from '../workers/vcpu-agent.ts';
 import { worldOf } from '../workers/world.ts';
-import type { Violation } from './result.ts';
-import type { EngineRun, RunHooks } from './run.ts';
+import { progressOf } from './progress-of.ts';
 import type { RunOptions } from './run-options.ts';
+import type { SeedRunner } from './seed-runner.ts';
 import { createSharedWorld, type SharedWorld } from './shared-world.ts';
-import { Totals } from './totals.ts';
 import { StuckError, UserError } from './user-error.ts';
-import { verify, type Verification } from './verify/verify.ts';
-import { violationsOf } from './violations.ts';
 
 /** Steps after which an execution counts as endless. */
 const STEPS_MAX = 50_000_000;
 /** Seeds between two looks at the world outside. */
 const SEEDS_PER_TURN = 16;
 
-export async function runExplore(
-  scenario: Scenario,
-  options: RunOptions,
-  hooks: RunHooks,
-): Promise<EngineRun> {
-  const shared = createSharedWorld(scenario);
-  shared.explore.baseline();
-  const totals = new Totals();
-  const digest = new EventDigest();
-  let violations: Violation[] = [];
-  let verification: Verification | undefined;
-  let seeds = 0;
-  for (; seeds < options.seeds && violations.length === 0; seeds++) {
-    const seed = options.seed + seeds;
-    if (seeds % SEEDS_PER_TURN === 0) await lookOutside(options, totals, seed);
-    shared.explore.restore();
-    runSeed(shared, digest, new RandomScheduler(seed), seed);
-    totals.add(shared.memory, shared.layout);
-    hooks.beforeVerify?.(shared);
-    verification = verify(shared.world);
-    violations = violationsOf(shared, verification, options, seed);
+export class ExploreRunner implements SeedRunner {
+  readonly shared: SharedWorld;
+  readonly #options: RunOptions;
+  readonly #digest = new EventDigest();
+  #seeds = 0;
+
+  constructor(scenario: Scenario, options: RunOptions) {
+    this.#options = options;
+    this.shared = createSharedWorld(scenario);
+    this.shared.explore.baseline();
   }
-  if (verification === undefined) throw new Error('a run without a seed');
-  return { totals, verification, violations, seeds, eventDigest: digest.hex() };
+
+  get eventDigest(): string {
+    return this.#digest.hex();
+  }
+
+  async run(seed: number): Promise<void> {
+    if (this.#seeds++ % SEEDS_PER_TURN === 0) await this.#lookOutside(seed);
+    this.shared.explore.restore();
+    runSeed(this.shared, this.#digest, new RandomScheduler(seed), seed);
+  }
+
+  async close(): Promise<void> {}
+
+  /** Lets signals in and progress out. */
+  async #lookOutside(seed: number): Promise<void> {
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
+    this.#options.signal?.throwIfAborted();
+    this.#options.onProgress?.({ ...progressOf(this.shared), seed });
+  }
 }
 
-/** Lets signals in and progress out. */
-async function lookOutside(options: RunOptions, totals: Totals, seed: number): Promise<void> {
-  await new Promise((resolve) => {
-    setImmediate(resolve);
-  });
-  options.signal?.throwIfAborted();
-  options.onProgress?.({
-    round: 1,
-    accesses: totals.counter(STATISTICS.accesses),
-    faults: totals.faults().total,
-    seed,
-  });
-}
-
+/** Runs one seed; gives its number of steps. */
 function runSeed(
   shared: SharedWorld,
   digest: EventDigest,

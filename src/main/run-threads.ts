@@ -1,86 +1,68 @@
 /** Runs on worker threads: one per vCPU and one for the host. */
 import { Stop } from '../engine/port.ts';
-import { drive, store32, Order, read32 } from '#port';
-import { hostAgent, statisticsOf, type Layout } from '../workers/layout.ts';
+import { Order, drive, store32 } from '#port';
 import type { Duration } from '../workers/rounds.ts';
 import type { Scenario } from '../workers/scenario.ts';
-import { STATISTICS } from '../workers/statistics.ts';
 import type { ThreadReport, ThreadTask } from '../workers/thread-entry.ts';
 import { AgentPool } from './pool.ts';
-import type { Violation } from './result.ts';
-import type { EngineRun, RunHooks } from './run.ts';
+import { progressOf } from './progress-of.ts';
 import type { RunOptions } from './run-options.ts';
+import type { SeedRunner } from './seed-runner.ts';
 import { bindSharedWorld, createSharedWorld, type SharedWorld } from './shared-world.ts';
-import { Totals } from './totals.ts';
 import { StuckError, UserError } from './user-error.ts';
-import { verify, type Verification } from './verify/verify.ts';
-import { violationsOf } from './violations.ts';
 
 /** How often the main thread looks at a run, milliseconds. */
 const LOOK_MS = 100;
 /** A run in which no vCPU and no host pass makes a step for so long is stuck. */
 const STUCK_MS = 30_000;
 
-export async function runThreads(
-  scenario: Scenario,
-  options: RunOptions,
-  hooks: RunHooks,
-): Promise<EngineRun> {
-  let shared = createSharedWorld(scenario);
-  const pool = new AgentPool({
-    threads: scenario.vcpus + 1,
-    port: options.port,
-    entry: hooks.entry ?? 'thread-entry',
-    memory: shared.memory,
-  });
-  const totals = new Totals();
-  let violations: Violation[] = [];
-  let verification: Verification | undefined;
-  let seeds = 0;
-  try {
-    for (; seeds < options.seeds && violations.length === 0; seeds++) {
-      const seed = options.seed + seeds;
-      if (seeds > 0) shared = renew(scenario, shared);
-      await runOnce(pool, shared, options, seed);
-      totals.add(shared.memory, shared.layout);
-      hooks.beforeVerify?.(shared);
-      verification = verify(shared.world);
-      violations = violationsOf(shared, verification, options, seed);
-    }
-  } finally {
-    await pool.close();
+export class ThreadRunner implements SeedRunner {
+  shared: SharedWorld;
+  readonly eventDigest = null;
+  readonly #options: RunOptions;
+  readonly #pool: AgentPool;
+  #isUsed = false;
+
+  /** `entry`: another worker module than the agents' thread, for tests. */
+  constructor(scenario: Scenario, options: RunOptions, entry: URL | undefined) {
+    this.#options = options;
+    this.shared = createSharedWorld(scenario);
+    this.#pool = new AgentPool({
+      threads: scenario.vcpus + 1,
+      port: options.port,
+      entry: entry ?? 'thread-entry',
+      memory: this.shared.memory,
+    });
   }
-  if (verification === undefined) throw new Error('a run without a seed');
-  return { totals, verification, violations, seeds, eventDigest: null };
+
+  async run(seed: number): Promise<void> {
+    if (this.#isUsed) this.shared = renewed(this.shared);
+    this.#isUsed = true;
+    const watch = new Watch(this.shared, this.#options, seed);
+    const { signal } = this.#options;
+    const signals = AbortSignal.any(signal === undefined ? [watch.signal] : [watch.signal, signal]);
+    const stopOthers = (report: ThreadReport): void => {
+      if (report.end === 'failed') stop(this.shared);
+    };
+    try {
+      endOn(await this.#pool.run(tasksOf(this.shared, this.#options, seed), signals, stopOthers));
+    } catch (error) {
+      if (!watch.signal.aborted) throw error;
+      throw new StuckError(`no agent made a step for ${STUCK_MS / 1000} s`, { cause: error });
+    } finally {
+      watch.end();
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+  }
 }
 
 /** The same memory, zeroed. */
-function renew(scenario: Scenario, shared: SharedWorld): SharedWorld {
-  new Uint8Array(shared.memory.buffer).fill(0);
-  return bindSharedWorld(scenario, shared.memory);
-}
-
-async function runOnce(
-  pool: AgentPool,
-  shared: SharedWorld,
-  options: RunOptions,
-  seed: number,
-): Promise<void> {
-  const watch = new Watch(shared, options, seed);
-  const signals = [watch.signal, ...(options.signal === undefined ? [] : [options.signal])];
-  try {
-    const tasks = tasksOf(shared, options, seed);
-    const stopOthers = (report: ThreadReport): void => {
-      if (report.end === 'failed') stop(shared);
-    };
-    endOn(await pool.run(tasks, AbortSignal.any(signals), stopOthers));
-  } catch (error) {
-    if (watch.isStuck())
-      throw new StuckError(`no agent made a step for ${STUCK_MS / 1000} s`, { cause: error });
-    throw error;
-  } finally {
-    watch.end();
-  }
+function renewed({ memory, world }: SharedWorld): SharedWorld {
+  new Uint8Array(memory.buffer).fill(0);
+  return bindSharedWorld(world.scenario, memory);
 }
 
 function tasksOf(shared: SharedWorld, options: RunOptions, seed: number): ThreadTask[] {
@@ -115,7 +97,6 @@ class Watch {
   readonly #options: RunOptions;
   readonly #seed: number;
   readonly #stuck = new AbortController();
-  readonly #floats: Float64Array;
   readonly #timer: NodeJS.Timeout;
   #lastSteps = -1;
   #stillMs = 0;
@@ -124,16 +105,12 @@ class Watch {
     this.#shared = shared;
     this.#options = options;
     this.#seed = seed;
-    this.#floats = new Float64Array(shared.memory.buffer);
     this.#timer = setInterval(() => this.#look(), LOOK_MS);
   }
 
+  /** Aborted once nothing has moved for too long. */
   get signal(): AbortSignal {
     return this.#stuck.signal;
-  }
-
-  isStuck(): boolean {
-    return this.#stuck.signal.aborted;
   }
 
   end(): void {
@@ -141,26 +118,10 @@ class Watch {
   }
 
   #look(): void {
-    const { layout } = this.#shared;
-    const accesses = this.#sum(layout, STATISTICS.accesses);
-    const faults =
-      this.#sum(layout, STATISTICS.faults.translation.faults) +
-      this.#sum(layout, STATISTICS.faults.permission.faults) +
-      this.#sum(layout, STATISTICS.faults.access.faults);
-    const steps = accesses + faults + this.#sum(layout, STATISTICS.locks.mmu_lock.acquisitions);
+    const { steps, ...progress } = progressOf(this.#shared);
     this.#stillMs = steps === this.#lastSteps ? this.#stillMs + LOOK_MS : 0;
     this.#lastSteps = steps;
     if (this.#stillMs >= STUCK_MS) this.#stuck.abort();
-    const round = read32(layout.words.rounds);
-    this.#options.onProgress?.({ round, accesses, faults, seed: this.#seed });
-  }
-
-  /** Racy plain reads: a display may be a moment behind. */
-  #sum(layout: Layout, offset: number): number {
-    let sum = 0;
-    for (let agent = 0; agent <= hostAgent(layout); agent++) {
-      sum += this.#floats[(statisticsOf(layout, agent) + offset) / 8] as number;
-    }
-    return sum;
+    this.#options.onProgress?.({ ...progress, seed: this.#seed });
   }
 }

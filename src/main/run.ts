@@ -4,13 +4,15 @@ import { STATISTICS } from '../workers/statistics.ts';
 import { LATENCY_SAMPLE } from '../workers/vcpu-agent.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import { environment } from './environment.ts';
-import type { RunResult, Violation } from './result.ts';
-import { runExplore } from './run-explore.ts';
+import type { Environment, RunResult, Violation } from './result.ts';
+import { ExploreRunner } from './run-explore.ts';
 import type { RunOptions } from './run-options.ts';
-import { runThreads } from './run-threads.ts';
+import { ThreadRunner } from './run-threads.ts';
+import type { SeedRunner } from './seed-runner.ts';
 import type { SharedWorld } from './shared-world.ts';
-import type { Totals } from './totals.ts';
-import type { Verification } from './verify/verify.ts';
+import { Totals } from './totals.ts';
+import { verify, type Verification } from './verify/verify.ts';
+import { violationsOf } from './violations.ts';
 
 /** Seams for tests. */
 export interface RunHooks {
@@ -18,17 +20,6 @@ export interface RunHooks {
   readonly beforeVerify?: (shared: SharedWorld) => void;
   /** The worker module instead of the vCPU thread. */
   readonly entry?: URL;
-}
-
-/** What an engine hands back. */
-export interface EngineRun {
-  readonly totals: Totals;
-  /** Of the last seed run. */
-  readonly verification: Verification;
-  readonly violations: readonly Violation[];
-  /** Seeds run: fewer than asked for if one was violated. */
-  readonly seeds: number;
-  readonly eventDigest: string | null;
 }
 
 /**
@@ -41,10 +32,55 @@ export async function runWorkload(
   hooks: RunHooks = {},
 ): Promise<RunResult> {
   const before = environment();
-  const run =
+  const runner =
     options.engine === 'threads'
-      ? await runThreads(scenario, options, hooks)
-      : await runExplore(scenario, options, hooks);
+      ? new ThreadRunner(scenario, options, hooks.entry)
+      : new ExploreRunner(scenario, options);
+  try {
+    const run = await runSeeds(runner, options, hooks);
+    return resultOf(scenario, options, before, run);
+  } finally {
+    await runner.close();
+  }
+}
+
+/** What all seeds came to. */
+interface SeedsRun {
+  readonly totals: Totals;
+  /** Of the last seed run. */
+  readonly verification: Verification;
+  readonly violations: readonly Violation[];
+  /** Seeds run: fewer than asked for if one was violated. */
+  readonly seeds: number;
+  readonly eventDigest: string | null;
+}
+
+async function runSeeds(
+  runner: SeedRunner,
+  options: RunOptions,
+  hooks: RunHooks,
+): Promise<SeedsRun> {
+  const totals = new Totals();
+  for (let seeds = 1; ; seeds++) {
+    const seed = options.seed + seeds - 1;
+    await runner.run(seed);
+    const { shared, eventDigest } = runner;
+    totals.add(shared.memory, shared.layout);
+    hooks.beforeVerify?.(shared);
+    const verification = verify(shared.world);
+    const violations = violationsOf(shared, verification, options, seed);
+    if (violations.length > 0 || seeds === options.seeds) {
+      return { totals, verification, violations, seeds, eventDigest };
+    }
+  }
+}
+
+function resultOf(
+  scenario: Scenario,
+  options: RunOptions,
+  before: Environment,
+  run: SeedsRun,
+): RunResult {
   const { totals, verification, violations } = run;
   return {
     schema: 'faultline.run/1',

@@ -1,8 +1,9 @@
-/** What a stage-2 table holds after a run: its leaves, and each table page with its counted entries. */
+/** What a stage-2 table holds after a run: its leaves, each table page with its counted entries, and its digest, in one walk. */
 import type { Op, Word } from '#port';
 import type { Level } from '../../machine/address.ts';
 import type { Descriptor } from '../../machine/descriptor.ts';
 import { FRAME_BYTES } from '../../machine/frames.ts';
+import { TableDigest } from '../../pgtable/digest.ts';
 import type { Outcome } from '../../pgtable/outcome.ts';
 import type { Pgtable } from '../../pgtable/pgtable.ts';
 import { Visit, walk, type VisitContext, type Visitor } from '../../pgtable/walker.ts';
@@ -18,6 +19,7 @@ export class TableScan implements Visitor {
   readonly leaves: Map<number, ScannedLeaf> = new Map();
   /** Counted entries by the first word of a table page, root pages included. */
   readonly counted: Map<Word, number> = new Map();
+  readonly digest: TableDigest = new TableDigest();
   readonly #pgt: Pgtable;
 
   constructor(pgt: Pgtable) {
@@ -29,6 +31,7 @@ export class TableScan implements Visitor {
   *visit(context: VisitContext, reason: Visit): Op<Outcome> {
     const { entry, old, addr, level } = context;
     if (!old.isValid()) return 'ok';
+    this.digest.add(old, addr, level);
     const table = entry - (entry % FRAME_BYTES);
     this.counted.set(table, (this.counted.get(table) ?? 0) + 1);
     if (reason === Visit.leaf) this.leaves.set(addr, { entry: old, level });

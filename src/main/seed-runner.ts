@@ -1,0 +1,15 @@
+import type { SharedWorld } from './shared-world.ts';
+
+/** An engine with a scenario in it: runs one seed after another, each from the same beginning. */
+export interface SeedRunner {
+  /** The memory that the last seed left, until the next one runs. */
+  readonly shared: SharedWorld;
+  /** Of all events so far; null where events have no order. */
+  readonly eventDigest: string | null;
+  /**
+   * Runs one seed to its end.
+   * @throws UserError when the host ran out of memory, StuckError for a deadlock, a livelock or a dead worker.
+   */
+  run(seed: number): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,42 @@
+import { expect, test } from 'vitest';
+import { bench, type BenchSize } from '../../src/main/bench.ts';
+import { fakeIo } from './fake-io.ts';
+
+/** Small enough for a test run, large enough that every benchmark does its work. */
+const tiny: BenchSize = { pages: 512, batches: 2, warmups: 0, workers: [2] };
+
+const namesOf = async (group: string): Promise<string[]> => {
+  const { results } = await bench([group], fakeIo(), tiny);
+  for (const { p50, p99, min, name } of results) {
+    expect([name, p50 > 0 || name === 'seam/worker-memory']).toEqual([name, true]);
+    expect(min).toBeLessThanOrEqual(p50);
+    expect(name.startsWith('seam/explore') ? p99 <= p50 : p99 >= p50).toBe(true);
+  }
+  return results.map(({ name, port, vcpus }) => `${name} ${port} ${vcpus}`);
+};
+
+test('bench fault: each figure for 1 and 2 vCPUs on both ports', async () => {
+  const names = ['fault/translation', 'fault/permission', 'access/tlb-hit'];
+  const operations = ['map', 'relax', 'mkyoung', 'wrprotect', 'unmap'].map((op) => `pgtable/${op}`);
+  const expected = [...names, ...operations].flatMap((name) =>
+    [1, 2].flatMap((vcpus) => [`${name} wasm ${vcpus}`, `${name} js ${vcpus}`]),
+  );
+  expect(await namesOf('fault')).toEqual(expected);
+}, 60_000);
+
+test('bench seam: the map path twice, explore, the start of workers', async () => {
+  expect(await namesOf('seam')).toEqual([
+    'seam/map-by-hand wasm 1',
+    'seam/map-stripped wasm 1',
+    'seam/explore-random explore 2',
+    'seam/explore-in-turn explore 2',
+    'seam/worker-start wasm 2',
+    'seam/worker-memory wasm 2',
+  ]);
+}, 60_000);
+
+test('a port is compared with the other one, the stripped path with the one by hand', async () => {
+  const { results } = await bench(['seam'], fakeIo(), tiny);
+  const [byHand, stripped] = results;
+  expect(stripped?.ratioTo).toEqual({ byHand: (stripped?.p50 ?? 0) / (byHand?.p50 ?? 1) });
+}, 60_000);
