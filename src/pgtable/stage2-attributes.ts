@@ -48,6 +48,23 @@ export function* stage2Mkyoung(pgt: Pgtable, ipa: number): Op<Descriptor> {
   return update.old;
 }
 
+/**
+ * Clears AF of the leaf of `ipa`; gives the leaf as it was, or an empty entry. No TLBI: whoever ages decides whether a CPU may go on with
+ * the entry it cached.
+ */
+export function* stage2Mkold(pgt: Pgtable, ipa: number): Op<Descriptor> {
+  const update = new AttributeUpdate(NO_ATTRIBUTES, ACCESS_FLAG);
+  yield* walk(pgt, ipa, ONE_LEAF, update);
+  return update.old;
+}
+
+/** Whether the leaf of `ipa` has AF set; false without a leaf. Changes nothing. */
+export function* stage2IsYoung(pgt: Pgtable, ipa: number): Op<boolean> {
+  const update = new AttributeUpdate(NO_ATTRIBUTES, NO_ATTRIBUTES);
+  yield* walk(pgt, ipa, ONE_LEAF, update);
+  return update.old.isYoung();
+}
+
 /** `(old & ~clear) | set` on each valid leaf, stored only where it changes something. */
 class AttributeUpdate implements Visitor {
   readonly flags = Visit.leaf;

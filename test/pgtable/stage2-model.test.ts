@@ -4,7 +4,12 @@ import { expect, test } from 'vitest';
 import { drive } from '../../src/engine/explore.ts';
 import { digestTable } from '../../src/pgtable/digest.ts';
 import type { Outcome } from '../../src/pgtable/outcome.ts';
-import { stage2RelaxPerms, stage2Wrprotect } from '../../src/pgtable/stage2-attributes.ts';
+import {
+  stage2Mkold,
+  stage2Mkyoung,
+  stage2RelaxPerms,
+  stage2Wrprotect,
+} from '../../src/pgtable/stage2-attributes.ts';
 import { stage2Destroy } from '../../src/pgtable/stage2-init.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
 import { must } from '../support/tiny-machine.ts';
@@ -15,6 +20,7 @@ const BASE = 0x3fe0_0000;
 const PAGES = 3 * 512;
 const R = 0x40n;
 const W = 0x80n;
+const AF = 1n << 10n;
 const XN = 1n << 54n;
 
 /** A leaf of the model: one object for all pages of a block. */
@@ -65,6 +71,15 @@ class Model {
     if ((prot & Prot.x) !== 0) leaf.value &= ~XN;
   }
 
+  /** Sets the access flag of a leaf; gives the leaf as it was. */
+  age(addr: number, isYoung: boolean): bigint {
+    const leaf = this.pages.get(addr);
+    if (leaf === undefined) return 0n;
+    const before = leaf.value;
+    leaf.value = isYoung ? before | AF : before & ~AF;
+    return before;
+  }
+
   all(): Leaf[] {
     return [...new Set(this.pages.values())]
       .map(({ addr, level, value }) => ({ addr, level, value }))
@@ -84,7 +99,7 @@ function valueOf(phys: number, prot: number, isBlock: boolean): bigint {
 }
 
 interface Command {
-  readonly what: 'map' | 'unmap' | 'wrprotect' | 'relax';
+  readonly what: 'map' | 'unmap' | 'wrprotect' | 'relax' | 'mkold' | 'mkyoung';
   readonly page: number;
   readonly pages: number;
   readonly aligned: boolean;
@@ -95,7 +110,16 @@ interface Command {
 
 const command: fc.Arbitrary<Command> = fc
   .record({
-    what: fc.constantFrom<Command['what']>('map', 'map', 'map', 'unmap', 'wrprotect', 'relax'),
+    what: fc.constantFrom<Command['what']>(
+      'map',
+      'map',
+      'map',
+      'unmap',
+      'wrprotect',
+      'relax',
+      'mkold',
+      'mkyoung',
+    ),
     page: fc.oneof(
       fc.constantFrom(0, 1, 511, 512, 513, 1023, 1024),
       fc.integer({ min: 0, max: PAGES - 1 }),
@@ -125,6 +149,12 @@ function apply(table: TestTable, model: Model, step: Command): Outcome {
   if (what === 'wrprotect') {
     for (const leaf of model.leavesIn(addr, size)) leaf.value &= ~W;
     return drive(stage2Wrprotect(table.pgt, addr + inside, size));
+  }
+  if (what === 'mkold' || what === 'mkyoung') {
+    const op = what === 'mkold' ? stage2Mkold : stage2Mkyoung;
+    const before = drive(op(table.pgt, addr + inside)).toBigInt();
+    must(before === model.age(addr, what === 'mkyoung'), `${what} gave ${before.toString(16)}`);
+    return 'ok';
   }
   model.relax(addr, prot);
   return drive(stage2RelaxPerms(table.pgt, addr + inside, prot));
