@@ -16,7 +16,7 @@ import type { Notifier } from './notifier.ts';
 import type { Stage2Mmu } from './stage2-mmu.ts';
 
 /** The machine's part of VTCR_EL2: plain Armv8.0 with 48 bits of physical address and 8-bit VMIDs. */
-const MACHINE = { paBits: 48, hardwareAccessFlag: false, vmidBits: 8 } as const;
+const MACHINE = { paBits: 48, hardwareAccessFlag: false, vmidBits: 8, lpa2: false } as const;
 
 /** What a VM is made of. */
 export interface VmParts {

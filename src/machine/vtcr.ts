@@ -1,10 +1,10 @@
-/** VTCR_EL2 and VTTBR_EL2 (Arm ARM D24.2.200, .201; specification section 1.6), 4K granule. */
-import { GEOMETRY_4K, stage2Root } from './geometry.ts';
+/** VTCR_EL2 and VTTBR_EL2 (Arm ARM D24.2.200, .201; specification section 1.6). */
+import { stage2Root, type Geometry } from './geometry.ts';
 import { HIGH_WEIGHT, type Level, type Phys, type Vmid } from './address.ts';
 
 /** The stage-2 registers of a CPU that runs a guest. */
 export interface Stage2Registers {
-  /** VTCR_EL2 bits 31:0. */
+  /** VTCR_EL2, at most 33 bits. */
   readonly vtcr: number;
   /** VTTBR_EL2 as halves. */
   readonly vttbr: { readonly lo: number; readonly hi: number };
@@ -12,24 +12,30 @@ export interface Stage2Registers {
 
 /** What a VTCR value is made from. */
 export interface VtcrFields {
+  readonly geometry: Geometry;
   readonly ipaBits: number;
   /** Physical address bits of the machine (ID PARange), not of the IPA space. */
   readonly paBits: number;
   readonly hardwareAccessFlag: boolean;
   readonly vmidBits: 8 | 16;
+  /** 52-bit addresses in 4K or 16K descriptors (FEAT_LPA2): VTCR_EL2.DS. */
+  readonly lpa2: boolean;
 }
 
 const T0SZ_MASK = 0x3f;
 const SL0_SHIFT = 6;
+const SL0_MASK = 3;
 const IRGN0_WBWA = 1 << 8;
 const ORGN0_WBWA = 1 << 10;
 const SH0_IS = 3 << 12;
+const TG0_SHIFT = 14;
+const TG0_MASK = 3;
 const PS_SHIFT = 16;
 const VS = 1 << 19;
 const HA = 1 << 21;
 const RES1 = 0x8000_0000;
-/** SL0 is this minus the start level, for the 4K granule. */
-const SL0_BASE_4K = 2;
+/** DS, bit 32: the only field above bit 31 here. */
+const DS = HIGH_WEIGHT;
 const PS_OF_PA_BITS: Readonly<Record<number, number>> = {
   32: 0,
   36: 1,
@@ -40,28 +46,55 @@ const PS_OF_PA_BITS: Readonly<Record<number, number>> = {
   52: 6,
 };
 
-/** VTCR_EL2 bits 31:0, unsigned. Throws on a PARange the architecture does not have. */
+/** TG0 values, and the start level that SL0 = 0 means, per granule. */
+const GRANULES = [
+  { pageShift: 12, tg0: 0, sl0Base: 2 },
+  { pageShift: 16, tg0: 1, sl0Base: 3 },
+  { pageShift: 14, tg0: 2, sl0Base: 3 },
+] as const;
+
+/** VTCR_EL2, at most 33 bits. Throws on a PARange the architecture does not have. */
 export function encodeVtcr(fields: VtcrFields): number {
-  const ps = PS_OF_PA_BITS[fields.paBits];
-  if (ps === undefined) throw new Error(`no PARange of ${fields.paBits} bits`);
-  const { startLevel } = stage2Root(GEOMETRY_4K, fields.ipaBits);
+  const { geometry, ipaBits, paBits } = fields;
+  const ps = PS_OF_PA_BITS[paBits];
+  if (ps === undefined) throw new Error(`no PARange of ${paBits} bits`);
+  const granule = GRANULES.find(({ pageShift }) => pageShift === geometry.pageShift);
+  if (granule === undefined) throw new Error(`no granule of 2^${geometry.pageShift} bytes`);
+  const { startLevel } = stage2Root(geometry, ipaBits);
   const bits =
-    (64 - fields.ipaBits) |
-    ((SL0_BASE_4K - startLevel) << SL0_SHIFT) |
+    (64 - ipaBits) |
+    ((granule.sl0Base - startLevel) << SL0_SHIFT) |
     IRGN0_WBWA |
     ORGN0_WBWA |
     SH0_IS |
+    (granule.tg0 << TG0_SHIFT) |
     (ps << PS_SHIFT) |
     (fields.vmidBits === 16 ? VS : 0) |
     (fields.hardwareAccessFlag ? HA : 0) |
     RES1;
-  return bits >>> 0;
+  return (bits >>> 0) + (fields.lpa2 ? DS : 0);
 }
 
-/** IPA bits and start level that a VTCR value configures. */
-export function decodeVtcr(vtcr: number): { readonly ipaBits: number; readonly startLevel: Level } {
-  const ipaBits = 64 - (vtcr & T0SZ_MASK);
-  return { ipaBits, startLevel: (SL0_BASE_4K - ((vtcr >>> SL0_SHIFT) & 3)) as Level };
+/** What a VTCR value configures a walk with. */
+export interface VtcrRegime {
+  /** log2 of the granule. */
+  readonly pageShift: number;
+  readonly ipaBits: number;
+  readonly startLevel: Level;
+  readonly lpa2: boolean;
+}
+
+/** Decodes the fields of a walk. Throws on the reserved granule. */
+export function decodeVtcr(vtcr: number): VtcrRegime {
+  const tg0 = (vtcr >>> TG0_SHIFT) & TG0_MASK;
+  const granule = GRANULES.find((candidate) => candidate.tg0 === tg0);
+  if (granule === undefined) throw new Error('VTCR_EL2.TG0 is reserved');
+  return {
+    pageShift: granule.pageShift,
+    ipaBits: 64 - (vtcr & T0SZ_MASK),
+    startLevel: (granule.sl0Base - ((vtcr >>> SL0_SHIFT) & SL0_MASK)) as Level,
+    lpa2: vtcr >= DS,
+  };
 }
 
 /** VTTBR_EL2 halves: VMID in bits 63:48, the root's address below. */

@@ -70,7 +70,7 @@ describe('birth', () => {
   test('the registers name the root, its shape and the VMID', () => {
     const lab = new Lab();
     const { vtcr, vttbr } = drive(lab.world.vm.registers());
-    expect(decodeVtcr(vtcr)).toEqual({ ipaBits: 40, startLevel: 1 });
+    expect(decodeVtcr(vtcr)).toEqual({ pageShift: 12, ipaBits: 40, startLevel: 1, lpa2: false });
     expect(decodeVttbr(vttbr.lo, vttbr.hi)).toEqual({ root: TABLE_RAM_BASE, vmid: 1 });
     expect(lab.world.vm.memcachePagesMin).toBe(2);
     const limit = 2 ** 40;

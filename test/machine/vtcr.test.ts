@@ -1,10 +1,19 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Phys, Vmid } from '../../src/machine/address.ts';
-import { GEOMETRY_4K, stage2Root } from '../../src/machine/geometry.ts';
+import { GEOMETRY_4K, Geometry, stage2Root } from '../../src/machine/geometry.ts';
 import { decodeVtcr, decodeVttbr, encodeVtcr, encodeVttbr } from '../../src/machine/vtcr.ts';
 
-const MACHINE = { ipaBits: 40, paBits: 48, hardwareAccessFlag: true, vmidBits: 8 } as const;
+const MACHINE = {
+  geometry: GEOMETRY_4K,
+  ipaBits: 40,
+  paBits: 48,
+  hardwareAccessFlag: true,
+  vmidBits: 8,
+  lpa2: false,
+} as const;
+const GEOMETRY_16K = new Geometry(14);
+const GEOMETRY_64K = new Geometry(16);
 
 describe('VTCR_EL2', () => {
   test('has the published value for 40 bits of IPA', () => {
@@ -21,6 +30,47 @@ describe('VTCR_EL2', () => {
     expect(encodeVtcr({ ...MACHINE, ...change })).toBe(vtcr);
   });
 
+  // Specification section 1.7: levels, start level, SL0 and root pages of a table per granule.
+  test.each([
+    [32, '2/2/0/4', '2/2/1/1', '2/2/1/1'],
+    [34, '2/2/0/16', '2/2/1/1', '2/2/1/1'],
+    [35, '3/1/1/1', '2/2/1/1', '2/2/1/1'],
+    [36, '3/1/1/1', '2/2/1/1', '2/2/1/1'],
+    [39, '3/1/1/1', '2/2/1/8', '2/2/1/1'],
+    [40, '3/1/1/2', '2/2/1/16', '2/2/1/1'],
+    [42, '3/1/1/8', '3/1/2/1', '2/2/1/1'],
+    [43, '3/1/1/16', '3/1/2/1', '2/2/1/2'],
+    [44, '4/0/2/1', '3/1/2/1', '2/2/1/4'],
+    [46, '4/0/2/1', '3/1/2/1', '2/2/1/16'],
+    [48, '4/0/2/1', '3/1/2/2', '3/1/2/1'],
+    [52, '4/0/2/16', '4/0/3/1', '3/1/2/1'],
+  ])('%d bits of IPA, 4K, 16K and 64K', (ipaBits, ...expected) => {
+    const shown = [GEOMETRY_4K, GEOMETRY_16K, GEOMETRY_64K].map((geometry) => {
+      const { startLevel, pages } = stage2Root(geometry, ipaBits);
+      const vtcr = encodeVtcr({ ...MACHINE, geometry, ipaBits, paBits: 52, lpa2: ipaBits > 48 });
+      return [4 - startLevel, startLevel, (vtcr >>> 6) & 3, pages].join('/');
+    });
+    expect(shown).toEqual(expected);
+  });
+
+  test.each([
+    ['4K', GEOMETRY_4K, 0],
+    ['64K', GEOMETRY_64K, 1],
+    ['16K', GEOMETRY_16K, 2],
+  ])('TG0 says the granule: %s', (_what, geometry, tg0) => {
+    expect((encodeVtcr({ ...MACHINE, geometry }) >>> 14) & 3).toBe(tg0);
+  });
+
+  test('DS is bit 32', () => {
+    expect(encodeVtcr({ ...MACHINE, lpa2: true })).toBe(0x1_8025_3558);
+  });
+
+  test('the reserved granule is refused, and one that does not exist', () => {
+    expect(() => decodeVtcr(0x8025_f558)).toThrow('VTCR_EL2.TG0 is reserved');
+    const geometry = new Geometry(13);
+    expect(() => encodeVtcr({ ...MACHINE, geometry })).toThrow('no granule of 2^13 bytes');
+  });
+
   test('PS says the PARange', () => {
     const ps = [32, 36, 40, 42, 44, 48, 52].map(
       (paBits) => (encodeVtcr({ ...MACHINE, paBits }) >>> 16) & 7,
@@ -31,6 +81,8 @@ describe('VTCR_EL2', () => {
 
   test('decodes to what it was made from', () => {
     const fields = fc.record({
+      geometry: fc.constantFrom(GEOMETRY_4K, GEOMETRY_16K, GEOMETRY_64K),
+      lpa2: fc.boolean(),
       ipaBits: fc.integer({ min: 32, max: 52 }),
       paBits: fc.constantFrom(32, 36, 40, 42, 44, 48, 52),
       hardwareAccessFlag: fc.boolean(),
@@ -38,8 +90,10 @@ describe('VTCR_EL2', () => {
     });
     fc.assert(
       fc.property(fields, (from) => {
-        const { startLevel } = stage2Root(GEOMETRY_4K, from.ipaBits);
-        expect(decodeVtcr(encodeVtcr(from))).toEqual({ ipaBits: from.ipaBits, startLevel });
+        const { geometry, ipaBits, lpa2 } = from;
+        const { startLevel } = stage2Root(geometry, ipaBits);
+        const { pageShift } = geometry;
+        expect(decodeVtcr(encodeVtcr(from))).toEqual({ pageShift, ipaBits, startLevel, lpa2 });
       }),
       { seed: 6, numRuns: 200 },
     );

@@ -23,7 +23,14 @@ export const G1 = 0x4000_0000;
 const hex = (value: number): string => value.toString(16);
 
 export function vtcrOf(ipaBits: number): number {
-  return encodeVtcr({ ipaBits, paBits: 48, hardwareAccessFlag: false, vmidBits: 8 });
+  return encodeVtcr({
+    geometry: GEOMETRY_4K,
+    ipaBits,
+    paBits: 48,
+    hardwareAccessFlag: false,
+    vmidBits: 8,
+    lpa2: false,
+  });
 }
 
 /** Frames of the zone, and a log of everything else that was asked for. */
