@@ -4,7 +4,7 @@
  */
 import { read32, write32, type Op, type Word } from '#port';
 import type { Phys } from '../machine/address.ts';
-import { FRAME_BYTES, NO_FRAME, type FrameZone } from '../machine/frames.ts';
+import { NO_FRAME, type FrameZone } from '../machine/frames.ts';
 import type { TableCache } from '../pgtable/mm-ops.ts';
 
 /** Pages a cache holds at most. */
@@ -46,12 +46,14 @@ export class Memcache implements TableCache {
     const pages = this.pages;
     if (pages === 0) return NO_FRAME;
     write32(this.#at, pages - 1);
-    return (this.#zone.layout.base + read32(this.#slot(pages - 1)) * FRAME_BYTES) as Phys;
+    const { base, frameBytes } = this.#zone.layout;
+    return (base + read32(this.#slot(pages - 1)) * frameBytes) as Phys;
   }
 
   #push(page: Phys): void {
     const pages = this.pages;
-    write32(this.#slot(pages), (page - this.#zone.layout.base) / FRAME_BYTES);
+    const { base, frameBytes } = this.#zone.layout;
+    write32(this.#slot(pages), (page - base) / frameBytes);
     write32(this.#at, pages + 1);
   }
 

@@ -53,7 +53,7 @@ export class Stage2Mmu implements MmOps {
 
   *freePagesExact(first: Phys, pages: number): Op<void> {
     for (let i = 0; i < pages; i++) {
-      const freed = yield* this.#tables.put((first + i * FRAME_BYTES) as Phys);
+      const freed = yield* this.#tables.put((first + i * this.#tables.layout.frameBytes) as Phys);
       if (!freed) throw new Error('root page freed with references');
     }
   }

@@ -18,7 +18,7 @@ import { EventKind } from '../engine/events.ts';
 import type { SpinLock } from '../locking/spin-lock.ts';
 import type { Phys } from './address.ts';
 
-/** Bytes of a frame in the physical address space, whatever is kept of its contents. */
+/** Bytes of a host page, and of a frame of guest RAM in the physical address space, whatever is kept of its contents. */
 export const FRAME_BYTES = 4096;
 /** What a word of a freed frame reads as: bytes of {@link POISON_BYTE}. */
 export const POISON = 0x6b6b6b6b;
@@ -34,7 +34,9 @@ export const TABLE_RAM_BASE: Phys = 0x10_0000_0000 as Phys;
 export interface ZoneLayout {
   readonly base: Phys;
   readonly frames: number;
-  /** Bytes kept per frame: {@link FRAME_BYTES} or one 64-byte line. */
+  /** Bytes of a frame in the physical address space: {@link FRAME_BYTES}, or a table page of the granule. */
+  readonly frameBytes: number;
+  /** Bytes kept per frame: all of them or one 64-byte line. */
   readonly contentBytes: number;
   readonly contents: Word;
   /** Two words per frame: reference count, then link of the free list. */
@@ -43,8 +45,6 @@ export interface ZoneLayout {
   readonly state: Word;
 }
 
-/** Exact: frames are a power of two. */
-const FRAME_INVERSE = 1 / FRAME_BYTES;
 const META_BYTES = 8;
 const LINK = 4;
 const STATE = { used: 0, freeHead: 4, freeCount: 8 } as const;
@@ -57,6 +57,8 @@ export class FrameZone {
   readonly layout: ZoneLayout;
   readonly #lock: SpinLock;
   readonly #end: number;
+  /** Exact: frames are a power of two. */
+  readonly #frameInverse: number;
   readonly #contentShift: number;
 
   /** `lock` protects the zone's state words and links. */
@@ -64,7 +66,8 @@ export class FrameZone {
     this.layout = layout;
     this.#lock = lock;
     this.#contentShift = Math.log2(layout.contentBytes);
-    this.#end = layout.base + layout.frames * FRAME_BYTES;
+    this.#frameInverse = 1 / layout.frameBytes;
+    this.#end = layout.base + layout.frames * layout.frameBytes;
   }
 
   contains(address: Phys): boolean {
@@ -92,7 +95,7 @@ export class FrameZone {
       const frame = this.#adopt(first + i);
       yield* fill(this.wordOf(frame), this.layout.contentBytes, 0);
     }
-    return (this.layout.base + first * FRAME_BYTES) as Phys;
+    return this.#frame(first);
   }
 
   /** Takes a reference. */
@@ -135,9 +138,10 @@ export class FrameZone {
   /** Byte offset in shared memory of a physical address; only the first `contentBytes` bytes of a frame exist. */
   wordOf(address: Phys): Word {
     const offset = address - this.layout.base;
-    if (this.layout.contentBytes === FRAME_BYTES) return (this.layout.contents + offset) >>> 0;
-    const index = Math.floor(offset * FRAME_INVERSE);
-    return this.layout.contents + index * this.layout.contentBytes + (offset - index * FRAME_BYTES);
+    const { contents, contentBytes, frameBytes } = this.layout;
+    if (contentBytes === frameBytes) return (contents + offset) >>> 0;
+    const index = Math.floor(offset * this.#frameInverse);
+    return contents + index * contentBytes + (offset - index * frameBytes);
   }
 
   /** Frames ever handed out and frames on the free list: for accounting while nothing runs. */
@@ -207,13 +211,17 @@ export class FrameZone {
     if (read32(this.#metaOf(index)) !== 0)
       throw new Error(`frame ${index} was free with references`);
     write32(this.#metaOf(index), 1);
-    const frame = (this.layout.base + index * FRAME_BYTES) as Phys;
+    const frame = this.#frame(index);
     event(EventKind.frameAlloc, this.wordOf(frame), 0, 0);
     return frame;
   }
 
+  #frame(index: number): Phys {
+    return (this.layout.base + index * this.layout.frameBytes) as Phys;
+  }
+
   #indexOf(frame: Phys): number {
-    return Math.floor((frame - this.layout.base) * FRAME_INVERSE);
+    return Math.floor((frame - this.layout.base) * this.#frameInverse);
   }
 
   #indexAt(at: Word): number {

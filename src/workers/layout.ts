@@ -154,6 +154,7 @@ function zone(space: Space, base: Phys, frames: number, bytesPerFrame: number): 
   return {
     base,
     frames,
+    frameBytes: FRAME_BYTES,
     contentBytes: bytesPerFrame,
     state: space.take(ZONE_STATE_BYTES),
     meta: space.take(frames * FRAME_META_BYTES),

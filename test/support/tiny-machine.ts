@@ -71,6 +71,8 @@ export interface TinyOptions {
   readonly cpus?: number;
   readonly guestFrames?: number;
   readonly tableFrames?: number;
+  /** Bytes of a table page. */
+  readonly tableBytes?: number;
   /** Bytes kept of a guest frame. */
   readonly contentBytes?: number;
 }
@@ -94,6 +96,7 @@ export class TinyMachine {
 
   constructor(options: TinyOptions = {}) {
     const { cpus = 1, guestFrames = 8, tableFrames = 16, contentBytes = 64 } = options;
+    const { tableBytes = FRAME_BYTES } = options;
     this.#locks = [this.#take(SpinLock.bytes(AGENTS)), this.#take(SpinLock.bytes(AGENTS))];
     this.#statistics = this.#take(AGENTS * STATISTICS.bytes);
     this.#caches = this.#take(cpus * CPU_CACHE_BYTES);
@@ -105,8 +108,8 @@ export class TinyMachine {
       answers: this.#take(cpus * ANSWER_BYTES),
       cpus,
     };
-    this.guestZone = this.#zone(GUEST_RAM_BASE, guestFrames, contentBytes);
-    this.tableZone = this.#zone(TABLE_RAM_BASE, tableFrames, FRAME_BYTES);
+    this.guestZone = this.#zone(GUEST_RAM_BASE, guestFrames, FRAME_BYTES, contentBytes);
+    this.tableZone = this.#zone(TABLE_RAM_BASE, tableFrames, tableBytes, tableBytes);
     const buffer = new ArrayBuffer(this.#next);
     this.memory = attach({ memory: { buffer }, seed: 0, statistics: this.#statistics, stop: 0 });
     this.main = this.agent();
@@ -216,10 +219,11 @@ export class TinyMachine {
     return at;
   }
 
-  #zone(base: Phys, frames: number, contentBytes: number): ZoneLayout {
+  #zone(base: Phys, frames: number, frameBytes: number, contentBytes: number): ZoneLayout {
     return {
       base,
       frames,
+      frameBytes,
       contentBytes,
       state: this.#take(ZONE_STATE_BYTES),
       meta: this.#take(frames * FRAME_META_BYTES),
