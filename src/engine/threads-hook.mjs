@@ -1,5 +1,6 @@
 /**
- * Load hook of worker threads in a checkout: serves modules that the main thread has stripped once, under their own URLs.
+ * Load hook of worker threads that run from the sources: serves modules that the main thread has stripped once (and edited, where a run
+ * has edits), under their own URLs.
  *
  * Started as `--import threads-hook.mjs?manifest=<file URL>`. The manifest is JSON, `{"<module URL>": "<file URL of its text>"}`;
  * `src/main/prestrip.ts` writes it. Plain JavaScript, so that a worker loads no type stripper (50 ms and 10 MiB each).

@@ -1,18 +1,22 @@
 /** The worker threads of a run: one per agent, kept warm between runs. */
 import { Piscina } from 'piscina';
 import type { EngineMemory } from '../engine/port.ts';
+import type { SourceEdit } from './edits.ts';
 import { StuckError } from './user-error.ts';
-import { workerLaunch, type WorkerEntry } from './worker-entry.ts';
+import { workerLaunch, type WorkerEntry, type WorkerPort } from './worker-entry.ts';
 
 /** Memory limits of one worker, MiB: a worker that outgrows them dies, and ends the run. */
 const LIMITS = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 32 } as const;
 
 export interface PoolOptions {
   readonly threads: number;
-  readonly port: 'wasm' | 'js';
+  /** `explore` runs generators: all agents in one thread. */
+  readonly port: WorkerPort;
   readonly entry: WorkerEntry;
   /** The shared memory of every run of this pool. */
   readonly memory: EngineMemory;
+  /** What the workers' modules are to be changed by. */
+  readonly edits?: readonly SourceEdit[] | undefined;
 }
 
 export class AgentPool {
@@ -21,13 +25,14 @@ export class AgentPool {
   /** Threads start at once; a task beyond `threads` would never start and a barrier never open, so there is none. */
   constructor(options: PoolOptions) {
     this.#piscina = new Piscina({
-      ...workerLaunch(options.port, options.entry),
+      ...workerLaunch(options.port, options.entry, options.edits),
       minThreads: options.threads,
       maxThreads: options.threads,
       concurrentTasksPerWorker: 1,
       idleTimeout: Infinity,
       atomics: 'disabled',
-      resourceLimits: LIMITS,
+      // A thread that holds all agents is as large as the run asks for.
+      ...(options.port === 'explore' ? {} : { resourceLimits: LIMITS }),
       workerData: options.memory,
     });
   }

@@ -1,18 +1,31 @@
 /**
- * Strips, in a checkout, every module that a worker may load: once per content, on the main thread, into `node_modules/.cache`.
+ * Strips every module that a worker may load from the sources: once per content, on the main thread, into `node_modules/.cache`, or,
+ * where that cannot be written, into a folder that lasts as long as the process.
  *
  * A stripper in each worker would cost 50 ms and over 10 MiB per worker. Several processes may write the cache at once: a text's name
  * is the hash of what it is made from, and it appears by a rename.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
-import { relative, sep } from 'node:path';
+import { tmpdir } from 'node:os';
+import { join, relative, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { strip } from '../engine/strip.ts';
+import { UserError } from './user-error.ts';
 
 const ROOT = new URL('../../', import.meta.url);
-const CACHE = new URL('node_modules/.cache/faultline/', ROOT);
 /** Folders of `src` that hold core code, written as generators. */
 export const CORE: readonly string[] = ['kvm', 'locking', 'machine', 'pgtable', 'workers'];
 /** Folders of `src` that a worker may load. */
@@ -49,16 +62,43 @@ export function shortPath(path: string): string {
   return relative(fileURLToPath(ROOT), path);
 }
 
+/** The modules of `src`, relative to the checkout. */
+export function sourceModules(): readonly string[] {
+  return typescriptIn(new URL('src/', ROOT)).map(shortPath);
+}
+
+/** Where a module of the checkout is. */
+export function moduleUrl(path: string): URL {
+  return new URL(path, ROOT);
+}
+
+/** What `threads-hook.mjs` is to serve. */
+export interface Texts {
+  /** Texts of modules instead of those on disk, by path relative to the checkout. */
+  readonly edited?: ReadonlyMap<string, string>;
+  /** All of `src` without types, and generators as written, for a worker of engine `explore`. */
+  readonly keepGenerators?: boolean;
+}
+
 /**
  * Fills the cache and returns the URL of a manifest for `threads-hook.mjs`. Besides the loadable folders of `src` it holds the
  * TypeScript files beside `entry`, tests excepted, where a test brings its own worker.
+ * @throws UserError for an edited module that such a worker never loads.
  */
-export function prestrip(entry: URL): URL {
-  mkdirSync(CACHE, { recursive: true });
-  const folders = LOADABLE.map((folder) => new URL(`src/${folder}/`, ROOT));
-  const modules = new Set([...folders, new URL('.', entry)].flatMap(typescriptIn));
-  const texts = Array.from(modules, (path) => [pathToFileURL(path).href, cachedText(path)]);
-  const manifest = JSON.stringify(Object.fromEntries(texts));
+export function prestrip(entry: URL, texts: Texts = {}): URL {
+  const { edited = new Map<string, string>(), keepGenerators = false } = texts;
+  const folders = keepGenerators ? [''] : LOADABLE.map((folder) => `${folder}/`);
+  const urls = [...folders.map((folder) => new URL(`src/${folder}`, ROOT)), new URL('.', entry)];
+  const modules = new Set(urls.flatMap(typescriptIn));
+  const served = Array.from(modules, (path) => {
+    const text = edited.get(shortPath(path)) ?? readFileSync(path, 'utf8');
+    return [pathToFileURL(path).href, cachedText(text, shortPath(path), keepGenerators)];
+  });
+  for (const path of edited.keys()) {
+    if (modules.has(fileURLToPath(moduleUrl(path)))) continue;
+    throw new UserError(`${path}: not loaded on engine threads: an edit would change nothing`);
+  }
+  const manifest = JSON.stringify(Object.fromEntries(served));
   return store(`${hash(manifest)}.json`, () => manifest);
 }
 
@@ -70,11 +110,10 @@ function typescriptIn(folder: URL): readonly string[] {
     .toSorted();
 }
 
-function cachedText(path: string): string {
-  const text = readFileSync(path, 'utf8');
-  const short = shortPath(path);
-  const name = `${hash(STRIPPERS, short, text)}.mjs`;
-  return store(name, () => stripModule(text, short)).href;
+function cachedText(text: string, path: string, keepGenerators: boolean): string {
+  const form = keepGenerators ? 'generators' : 'functions';
+  const name = `${hash(STRIPPERS, form, path, text)}.mjs`;
+  return store(name, () => (keepGenerators ? withoutTypes(text) : stripModule(text, path))).href;
 }
 
 /** What a stripped text depends on besides the module: this Node's type stripper and our own code. */
@@ -85,13 +124,30 @@ const STRIPPERS: string = hash(
   ),
 );
 
+let cache: URL | null = null;
+
 function store(name: string, text: () => string): URL {
-  const file = new URL(name, CACHE);
+  cache ??= cacheFolder();
+  const file = new URL(name, cache);
   if (statSync(file, { throwIfNoEntry: false })) return file;
-  const draft = new URL(`${name}.${randomUUID()}`, CACHE);
+  const draft = new URL(`${name}.${randomUUID()}`, cache);
   writeFileSync(draft, text());
   renameSync(draft, file);
   return file;
+}
+
+/** An installed package may be on a disk, or belong to a user, where nothing can be written. */
+function cacheFolder(): URL {
+  const folder = new URL('node_modules/.cache/faultline/', ROOT);
+  try {
+    mkdirSync(folder, { recursive: true });
+    accessSync(folder, constants.W_OK);
+    return folder;
+  } catch {
+    const own = mkdtempSync(join(tmpdir(), 'faultline-'));
+    process.once('exit', () => rmSync(own, { recursive: true, force: true }));
+    return pathToFileURL(`${own}${sep}`);
+  }
 }
 
 function hash(...parts: readonly string[]): string {

@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { readFileSync } from 'node:fs';
 import { benchReport, runReport } from './report.ts';
 import { DEFAULT_PROFILE, PROFILES, type ProfileName } from '../kvm/profile.ts';
+import type { DumpFlags } from './dump.ts';
 import { oneOf, seconds, wholeNumber } from './flags.ts';
 import { oneLine } from './input-file.ts';
 import { JsonOutput } from './json-output.ts';
@@ -26,6 +27,7 @@ const seedMax = 2 ** 32 - 1;
 const seedsMax = 1_000_000;
 const secondsMax = 86_400;
 const profiles = Object.keys(PROFILES) as ProfileName[];
+const WORKLOAD = 'a workload file, or the name of one that comes with faultline';
 const benchmarks = ['fault', 'seam'] as const;
 
 interface RunFlags {
@@ -36,6 +38,7 @@ interface RunFlags {
   readonly seeds: number;
   readonly engine: RunOptions['engine'];
   readonly port?: RunOptions['port'];
+  readonly edit: readonly string[];
   readonly json?: string;
 }
 
@@ -101,6 +104,7 @@ function buildProgram(io: Output, commands: Commands, done: (isOk: boolean) => v
       outputError: () => undefined,
     });
   addRun(program, io, commands, done);
+  addDump(program, io, commands, done);
   addBench(program, io, commands);
   program
     .command('start')
@@ -115,10 +119,42 @@ function addRun(
   commands: Commands,
   done: (isOk: boolean) => void,
 ): void {
-  program
+  const command = program
     .command('run')
     .description('run a workload and check what it left behind')
-    .argument('<workload>', 'a workload file, or the name of one that comes with faultline')
+    .argument('<workload>', WORKLOAD);
+  withRunFlags(command)
+    .option('--seconds <s>', 'repeat the rounds for so long', seconds('--seconds', secondsMax))
+    .option(
+      '--seeds <n>',
+      'run so many seeds, from --seed on',
+      wholeNumber('--seeds', 1, seedsMax),
+      1,
+    )
+    .option(
+      '--port <name>',
+      'atomics of the threads: wasm (default), or js, the slower reference',
+      oneOf('--port', ['wasm', 'js']),
+    )
+    .option(
+      '--edit <file>',
+      'change the code under test by the edits of a file, for this run only; may be repeated',
+      (file: string, files: readonly string[]) => [...files, file],
+      [],
+    )
+    .option('--json <file>', 'write the result as JSON (- is standard output)')
+    .addHelpText(
+      'after',
+      '\nExit status: 0 passed, 1 a violation was found, 2 usage or input, 3 stuck, 4 internal error.',
+    )
+    .action(async (workload: string, flags: RunFlags) =>
+      done(await run(workload, flags, io, commands)),
+    );
+}
+
+/** What every command that runs a workload once has. */
+function withRunFlags(command: Command): Command {
+  return command
     .option(
       '--kvm <profile>',
       `the generation of the code under test: ${profiles.join(', ')}`,
@@ -130,33 +166,55 @@ function addRun(
       "instead of the workload's number of vCPUs",
       wholeNumber('--vcpus', 1, vcpusMax),
     )
-    .option('--seconds <s>', 'repeat the rounds for so long', seconds('--seconds', secondsMax))
     .option('--seed <n>', 'of all that is random', wholeNumber('--seed', 0, seedMax), 1)
-    .option(
-      '--seeds <n>',
-      'run so many seeds, from --seed on',
-      wholeNumber('--seeds', 1, seedsMax),
-      1,
-    )
     .option(
       '--engine <name>',
       'threads, or explore: one thread, every step decided by the seed',
       oneOf('--engine', ['threads', 'explore']),
       'threads',
-    )
-    .option(
-      '--port <name>',
-      'atomics of the threads: wasm (default), or js, the slower reference',
-      oneOf('--port', ['wasm', 'js']),
-    )
-    .option('--json <file>', 'write the result as JSON (- is standard output)')
-    .addHelpText(
-      'after',
-      '\nExit status: 0 passed, 1 a violation was found, 2 usage or input, 3 stuck, 4 internal error.',
-    )
-    .action(async (workload: string, flags: RunFlags) =>
-      done(await run(workload, flags, io, commands)),
     );
+}
+
+function addDump(
+  program: Command,
+  io: Output,
+  commands: Commands,
+  done: (isOk: boolean) => void,
+): void {
+  const command = program
+    .command('dump')
+    .description('print the stage-2 table that a workload leaves')
+    .argument('[workload]', `${WORKLOAD}; none with --from`);
+  withRunFlags(command)
+    .option('--from <file>', 'the table of a document that dump --json wrote, instead of a run')
+    .option(
+      '--format <name>',
+      'text, kernel (as Linux prints its own) or json',
+      oneOf('--format', ['text', 'kernel', 'json']),
+      'text',
+    )
+    .option('--json <file>', 'write the table as JSON (- is standard output)')
+    .action(async (workload: string | undefined, flags: DumpFlags & { from?: string }) => {
+      const { dumpFile, dumpRun } = await import('./dump.ts');
+      if (flags.from !== undefined) {
+        checkFrom(workload, command);
+        dumpFile(flags.from, flags, io);
+      } else if (workload === undefined) {
+        throw new UserError('WORKLOAD: missing, and there is no --from');
+      } else {
+        done(await dumpRun(workload, flags, io, commands));
+      }
+    });
+}
+
+/** A document is not run again. */
+function checkFrom(workload: string | undefined, command: Command): void {
+  if (workload !== undefined) throw new UserError('--from: not with a workload');
+  for (const flag of ['kvm', 'vcpus', 'seed', 'engine']) {
+    if (command.getOptionValueSource(flag) === 'cli') {
+      throw new UserError(`--${flag}: not with --from, which runs nothing`);
+    }
+  }
 }
 
 function addBench(program: Command, io: Output, commands: Commands): void {
@@ -197,6 +255,7 @@ async function run(
   if (flags.seconds !== undefined && scenario.rounds.length === 0) {
     throw new UserError('--seconds: the workload has no rounds that could be repeated');
   }
+  const edits = await editsOf(flags);
   const progress = new ProgressLine(io);
   try {
     const result = await commands.runWorkload(scenario, {
@@ -206,6 +265,7 @@ async function run(
       seed: flags.seed,
       seeds: flags.seeds,
       seconds: flags.seconds ?? null,
+      edits,
       signal: io.signal,
       onProgress: (state) => progress.update(state),
     });
@@ -217,6 +277,11 @@ async function run(
   } finally {
     progress.clear();
   }
+}
+
+/** The strippers that check edits are loaded only where there are any. */
+async function editsOf({ edit: files }: RunFlags): Promise<RunOptions['edits']> {
+  return files.length === 0 ? undefined : (await import('./edits-file.ts')).loadEdits(files);
 }
 
 /** Refuses flags that would mean nothing together. */

@@ -66,8 +66,9 @@ function headline(result: RunResult): string {
   const { first, count } = result.seeds;
   const seeds = count === 1 ? `seed ${first}` : `seeds ${first} to ${first + count - 1}`;
   const engine = result.engine === 'threads' ? `threads (${result.port})` : result.engine;
+  const edited = result.edits === undefined ? '' : `, ${amount(result.edits, 'source edit')}`;
   return [
-    `${result.workload}: ${amount(result.vcpus, 'vCPU')}, engine ${engine}, kvm ${result.kvm}, ${seeds}`,
+    `${result.workload}: ${amount(result.vcpus, 'vCPU')}, engine ${engine}, kvm ${result.kvm}, ${seeds}${edited}`,
     `${amount(result.guestAccesses, 'guest access', 'guest accesses')} and ${amount(result.faults.total, 'fault')} in ` +
       `${result.wallSeconds.toFixed(2)} s: ${number(Math.round(result.faults.perSecond))} faults per second`,
   ].join('\n');

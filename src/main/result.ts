@@ -109,6 +109,9 @@ export interface RunResult {
   readonly sampling: { readonly latency: number; readonly hold: number };
   /** Of all events of all seeds, in hex: equal for equal seeds. Null under `threads`, which has no event order. */
   readonly eventDigest: string | null;
+  /** How many source edits the core ran with, and their fingerprint in hex; absent without edits. */
+  readonly edits?: number;
+  readonly editsHash?: string;
   readonly environment: Environment;
   readonly violations: readonly Violation[];
   readonly phases?: readonly PhaseResult[];
@@ -132,4 +135,48 @@ export interface BenchDocument {
   readonly schema: 'faultline.bench/1';
   readonly environment: Environment;
   readonly results: readonly BenchResult[];
+}
+
+/** A table pointer or a leaf of a dump; addresses are in bytes. */
+export interface DumpedEntry {
+  readonly ipa: number;
+  readonly level: 0 | 1 | 2 | 3;
+  readonly kind: 'table' | 'block' | 'page';
+  /** The raw entry, as `0x` and 16 hexadecimal digits. */
+  readonly descriptor: string;
+  /** Output address of a leaf, next table of a table. */
+  readonly oa: number;
+  /** Fields by the Arm manual's names, decoded. Those that Linux never sets are here only when set. */
+  readonly attributes: Readonly<Record<string, string | number>>;
+}
+
+/** An entry that translates nothing and is not empty. */
+export interface DumpedInvalid {
+  readonly ipa: number;
+  readonly level: 0 | 1 | 2 | 3;
+  readonly descriptor: string;
+  /** `is`: `stale`, `locked`, `owner` or `reserved`. */
+  readonly attributes: Readonly<Record<string, string | number>>;
+}
+
+/** The document of `faultline dump`: a stage-2 table as a run left it, and what `--from` reads. */
+export interface DumpDocument {
+  readonly schema: 'faultline.dump/1';
+  readonly workload: string;
+  readonly engine: 'threads' | 'explore';
+  readonly kvm: string;
+  readonly vcpus: number;
+  readonly seed: number;
+  readonly geometry: {
+    readonly granule: '4K' | '16K' | '64K';
+    readonly ipaBits: number;
+    readonly startLevel: 0 | 1 | 2 | 3;
+    readonly rootPages: number;
+  };
+  /** VTCR_EL2 and VTTBR_EL2, as `0x` and 16 hexadecimal digits. */
+  readonly vtcr: string;
+  readonly vttbr: string;
+  /** Depth first, a table before its children; ranges are not merged. */
+  readonly entries: readonly DumpedEntry[];
+  readonly invalid: readonly DumpedInvalid[];
 }

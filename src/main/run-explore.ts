@@ -55,8 +55,8 @@ export class ExploreRunner implements SeedRunner {
   }
 }
 
-/** Runs one seed; gives its number of steps. */
-function runSeed(
+/** Runs one seed on memory as every seed begins; gives its number of steps. */
+export function runSeed(
   shared: SharedWorld,
   digest: EventDigest,
   scheduler: Scheduler,

@@ -1,6 +1,8 @@
 import type { ProfileName } from '../kvm/profile.ts';
 import type { Scenario } from '../workers/scenario.ts';
+import type { SourceEdit } from './edits.ts';
 import type { BenchDocument, RunResult } from './result.ts';
+import type { RunHooks } from './run.ts';
 
 export interface Progress {
   /** Round of the current seed, from 1. */
@@ -20,6 +22,8 @@ export interface RunOptions {
   readonly seeds: number;
   /** Repeat the rounds for so long instead of `Scenario.repeat` times; null is not. Only under `threads`. */
   readonly seconds: number | null;
+  /** Changes of the core, for this run only. */
+  readonly edits?: readonly SourceEdit[] | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
@@ -35,6 +39,10 @@ export interface Output {
 
 /** What the command line calls; tests put their own in. */
 export interface Commands {
-  readonly runWorkload: (scenario: Scenario, options: RunOptions) => Promise<RunResult>;
+  readonly runWorkload: (
+    scenario: Scenario,
+    options: RunOptions,
+    hooks?: RunHooks,
+  ) => Promise<RunResult>;
   readonly bench: (names: readonly string[], io: Output) => Promise<BenchDocument>;
 }

@@ -32,26 +32,22 @@ export class ThreadRunner implements SeedRunner {
       port: options.port,
       entry: entry ?? 'thread-entry',
       memory: this.shared.memory,
+      edits: options.edits,
     });
   }
 
   async run(seed: number): Promise<void> {
     if (this.#isUsed) this.shared = renewed(this.shared);
     this.#isUsed = true;
-    const watch = new Watch(this.shared, this.#options, seed);
-    const { signal } = this.#options;
-    const signals = AbortSignal.any(signal === undefined ? [watch.signal] : [watch.signal, signal]);
+    const tasks = tasksOf(this.shared, this.#options, seed);
     const stopOthers = (report: ThreadReport): void => {
       if (report.end === 'failed') stop(this.shared);
     };
-    try {
-      endOn(await this.#pool.run(tasksOf(this.shared, this.#options, seed), signals, stopOthers));
-    } catch (error) {
-      if (!watch.signal.aborted) throw error;
-      throw new StuckError(`no agent made a step for ${STUCK_MS / 1000} s`, { cause: error });
-    } finally {
-      watch.end();
-    }
+    endOn(
+      await watched(this.shared, this.#options, seed, (signal) =>
+        this.#pool.run(tasks, signal, stopOthers),
+      ),
+    );
   }
 
   async close(): Promise<void> {
@@ -88,6 +84,29 @@ function endOn(reports: readonly ThreadReport[]): void {
     if (report.end !== 'failed') continue;
     if (report.kind === 'noMemory') throw new UserError(report.message);
     throw new StuckError(report.message);
+  }
+}
+
+/**
+ * Does the work of one seed on worker threads under a watch, which reports progress. `work` gets a signal that ends it: the user's, or
+ * the watch's own.
+ * @throws StuckError when nothing moved for too long.
+ */
+export async function watched<T>(
+  shared: SharedWorld,
+  options: RunOptions,
+  seed: number,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const watch = new Watch(shared, options, seed);
+  const { signal } = options;
+  try {
+    return await work(AbortSignal.any(signal ? [watch.signal, signal] : [watch.signal]));
+  } catch (error) {
+    if (!watch.signal.aborted) throw error;
+    throw new StuckError(`no agent made a step for ${STUCK_MS / 1000} s`, { cause: error });
+  } finally {
+    watch.end();
   }
 }
 

@@ -3,6 +3,8 @@ import { HOLD_SAMPLE } from '../locking/spin-lock.ts';
 import { STATISTICS } from '../workers/statistics.ts';
 import { LATENCY_SAMPLE } from '../workers/vcpu-agent.ts';
 import type { Scenario } from '../workers/scenario.ts';
+import { EditedExploreRunner } from './edited-explore.ts';
+import { editsHash } from './edits.ts';
 import { environment } from './environment.ts';
 import type { Environment, RunResult, Violation } from './result.ts';
 import { ExploreRunner } from './run-explore.ts';
@@ -32,16 +34,20 @@ export async function runWorkload(
   hooks: RunHooks = {},
 ): Promise<RunResult> {
   const before = environment();
-  const runner =
-    options.engine === 'threads'
-      ? new ThreadRunner(scenario, options, hooks.entry)
-      : new ExploreRunner(scenario, options);
+  const runner = runnerOf(scenario, options, hooks);
   try {
     const run = await runSeeds(runner, options, hooks);
     return resultOf(scenario, options, before, run);
   } finally {
     await runner.close();
   }
+}
+
+function runnerOf(scenario: Scenario, options: RunOptions, hooks: RunHooks): SeedRunner {
+  const { engine, edits = [] } = options;
+  if (engine === 'threads') return new ThreadRunner(scenario, options, hooks.entry);
+  if (edits.length > 0) return new EditedExploreRunner(scenario, options, edits);
+  return new ExploreRunner(scenario, options);
 }
 
 /** What all seeds came to. */
@@ -82,6 +88,7 @@ function resultOf(
   run: SeedsRun,
 ): RunResult {
   const { totals, verification, violations } = run;
+  const { edits = [] } = options;
   return {
     schema: 'faultline.run/1',
     ok: violations.length === 0,
@@ -119,6 +126,7 @@ function resultOf(
     check: { digest: verification.comparison, leaves: verification.referenceLeaves },
     sampling: { latency: LATENCY_SAMPLE, hold: HOLD_SAMPLE },
     eventDigest: run.eventDigest,
+    ...(edits.length > 0 ? { edits: edits.length, editsHash: editsHash(edits) } : {}),
     environment: before,
     violations,
   };

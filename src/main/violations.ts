@@ -2,6 +2,7 @@
 import { FRAME_BYTES } from '../machine/frames.ts';
 import { statisticsOf, type Layout } from '../workers/layout.ts';
 import { STATISTICS } from '../workers/statistics.ts';
+import { editsHash } from './edits.ts';
 import type { Violation } from './result.ts';
 import type { RunOptions } from './run-options.ts';
 import type { SharedWorld } from './shared-world.ts';
@@ -21,7 +22,9 @@ export function violationsOf(
       message: `${verification.more} further findings of this run are not shown`,
     });
   }
-  const schedule = options.engine === 'explore' ? `--engine explore --seed ${seed}` : '';
+  const { edits = [] } = options;
+  const edited = edits.length > 0 ? ` with edits ${editsHash(edits)}` : '';
+  const schedule = options.engine === 'explore' ? `--engine explore --seed ${seed}${edited}` : '';
   return findings.map((finding) => ({ ...finding, schedule }));
 }
 

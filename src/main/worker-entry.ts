@@ -1,4 +1,5 @@
-import { prestrip } from './prestrip.ts';
+import { editedSources, type SourceEdit } from './edits.ts';
+import { moduleUrl, prestrip } from './prestrip.ts';
 
 /** How `Worker` or Piscina is to start a worker thread that runs stripped core code. */
 export interface WorkerLaunch {
@@ -7,27 +8,39 @@ export interface WorkerLaunch {
   readonly execArgv: string[];
 }
 
-/** A module of `src/workers` that a worker can run, or another one. */
-export type WorkerEntry = 'thread-entry' | 'bench-entry' | URL;
+/** A module of `src/workers` (or, for edits under `explore`, of `src/main`) that a worker can run, or another one. */
+export type WorkerEntry = 'thread-entry' | 'bench-entry' | 'edited-entry' | URL;
 
-const CONDITIONS = { wasm: 'faultline-threads', js: 'faultline-threads-js' } as const;
+/** Whose operations a worker's core performs: WebAssembly or JavaScript atomics, or the generators of `explore`. */
+export type WorkerPort = 'wasm' | 'js' | 'explore';
+
+const CONDITIONS: Readonly<Record<WorkerPort, readonly string[]>> = {
+  wasm: ['--conditions=faultline-threads'],
+  js: ['--conditions=faultline-threads-js'],
+  explore: [],
+};
 
 /**
  * Where and how worker threads start: in a checkout from the sources through a load hook, in an installed package from
- * `dist/threads`, which the build has stripped.
+ * `dist/threads`, which the build has stripped; with `edits` from the sources in both.
  *
- * `port` chooses WebAssembly or JavaScript atomics. `entry` is the module to run: one of `src/workers` by name, or, in a checkout only, another
- * one by URL (a test's worker, a `.ts` file). Throws `DialectError` when a source that a worker may load leaves the core dialect.
+ * `entry` is the module to run: one of ours by name, or, in a checkout only, another one by URL (a test's worker, a `.ts` file).
+ * Throws `DialectError` when a source that a worker may load leaves the core dialect, UserError for edits that cannot be applied.
  */
-export function workerLaunch(port: keyof typeof CONDITIONS, entry: WorkerEntry): WorkerLaunch {
-  const condition = `--conditions=${CONDITIONS[port]}`;
+export function workerLaunch(
+  port: WorkerPort,
+  entry: WorkerEntry,
+  edits: readonly SourceEdit[] = [],
+): WorkerLaunch {
   if (!new URL(import.meta.url).pathname.endsWith('.ts')) {
     if (entry instanceof URL) throw new Error('an installed package runs its own workers only');
     const built = new URL(`../threads/workers/${entry}.js`, import.meta.url);
-    return { filename: built.href, execArgv: [condition] };
+    if (edits.length === 0) return { filename: built.href, execArgv: [...CONDITIONS[port]] };
   }
-  const source = entry instanceof URL ? entry : new URL(`../workers/${entry}.ts`, import.meta.url);
-  const hook = new URL('../engine/threads-hook.mjs', import.meta.url);
-  hook.search = new URLSearchParams({ manifest: prestrip(source).href }).toString();
-  return { filename: source.href, execArgv: [condition, '--import', hook.href] };
+  const folder = entry === 'edited-entry' ? 'main' : 'workers';
+  const source = entry instanceof URL ? entry : moduleUrl(`src/${folder}/${entry}.ts`);
+  const texts = { edited: editedSources(edits), keepGenerators: port === 'explore' };
+  const hook = moduleUrl('src/engine/threads-hook.mjs');
+  hook.search = new URLSearchParams({ manifest: prestrip(source, texts).href }).toString();
+  return { filename: source.href, execArgv: [...CONDITIONS[port], '--import', hook.href] };
 }

@@ -24,6 +24,11 @@ PASSED: the table equals the reference (4,096 leaves), and no write was lost
 `;
 
 describe('runReport', () => {
+  test('says that the code was edited', () => {
+    const edited = runReport({ ...fixedResult, edits: 2, editsHash: 'ab' });
+    expect(edited.split('\n')[0]).toBe(`${passed.split('\n')[0]}, 2 source edits`);
+  });
+
   test('shows every figure of a run that passed', () => {
     expect(runReport(fixedResult)).toBe(passed);
   });

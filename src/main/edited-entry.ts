@@ -1,0 +1,52 @@
+/** What the worker thread of an edited `explore` run does: one seed after another, all agents in this thread. */
+import { attach } from '#port';
+import { EventDigest } from '../engine/events.ts';
+import { RandomScheduler } from '../explore/random.ts';
+import { layoutOf, mainAgent, statisticsOf } from '../workers/layout.ts';
+import type { Scenario } from '../workers/scenario.ts';
+import { threadMemory } from '../workers/thread-memory.ts';
+import { worldOf } from '../workers/world.ts';
+import { runSeed } from './run-explore.ts';
+import type { SharedWorld } from './shared-world.ts';
+import { StuckError, UserError } from './user-error.ts';
+
+/** The scenario is the same for all seeds of a thread, and its VM exists in the thread's memory. */
+export interface EditedSeedTask {
+  readonly scenario: Scenario;
+  readonly seed: number;
+}
+
+/** How a seed ended, as a value: a class of error is lost on its way to the main thread. */
+export type EditedSeedReport =
+  | {
+      readonly end: 'completed';
+      /** Of all seeds so far. */
+      readonly eventDigest: string;
+    }
+  | { readonly end: 'user-error' | 'stuck'; readonly message: string };
+
+const digest: EventDigest = new EventDigest();
+let shared: SharedWorld | null = null;
+
+export default function runEditedSeed({ scenario, seed }: EditedSeedTask): EditedSeedReport {
+  try {
+    shared ??= joined(scenario);
+    shared.explore.restore();
+    runSeed(shared, digest, new RandomScheduler(seed), seed);
+    return { end: 'completed', eventDigest: digest.hex() };
+  } catch (error) {
+    if (error instanceof UserError) return { end: 'user-error', message: error.message };
+    if (error instanceof StuckError) return { end: 'stuck', message: error.message };
+    return { end: 'stuck', message: `seed ${seed}: the edited code threw: ${String(error)}` };
+  }
+}
+
+/** This thread's view of what the main thread set up; the memory is as every seed begins. */
+function joined(scenario: Scenario): SharedWorld {
+  const layout = layoutOf(scenario);
+  const memory = threadMemory();
+  const statistics = statisticsOf(layout, mainAgent(layout));
+  const explore = attach({ memory, statistics, stop: layout.words.stop, seed: 0 });
+  explore.baseline();
+  return { memory, layout, world: worldOf(scenario, layout), explore };
+}

@@ -1,0 +1,57 @@
+/**
+ * Runs an edited core under `explore`: the agents take their steps in one fresh worker thread, whose modules are edited. Set-up and
+ * verification stay in the main thread, unedited, on the same shared memory.
+ */
+import type { Scenario } from '../workers/scenario.ts';
+import type { EditedSeedReport, EditedSeedTask } from './edited-entry.ts';
+import type { SourceEdit } from './edits.ts';
+import { AgentPool } from './pool.ts';
+import type { RunOptions } from './run-options.ts';
+import { watched } from './run-threads.ts';
+import type { SeedRunner } from './seed-runner.ts';
+import { createSharedWorld, type SharedWorld } from './shared-world.ts';
+import { StuckError, UserError } from './user-error.ts';
+
+export class EditedExploreRunner implements SeedRunner {
+  readonly shared: SharedWorld;
+  eventDigest = '';
+  readonly #options: RunOptions;
+  readonly #pool: AgentPool;
+
+  constructor(scenario: Scenario, options: RunOptions, edits: readonly SourceEdit[]) {
+    this.#options = options;
+    this.shared = createSharedWorld(scenario);
+    this.#pool = new AgentPool({
+      threads: 1,
+      port: 'explore',
+      entry: 'edited-entry',
+      memory: this.shared.memory,
+      edits,
+    });
+  }
+
+  async run(seed: number): Promise<void> {
+    const { explore, world } = this.shared;
+    // What the verification wrote; the worker undoes what its agents wrote.
+    explore.restore();
+    const task: EditedSeedTask = { scenario: world.scenario, seed };
+    const [report] = await watched(this.shared, this.#options, seed, (signal) =>
+      this.#pool.run<EditedSeedReport>([task], signal, () => undefined),
+    );
+    // Anew for each seed: pages saved after another one hold what that one left.
+    explore.baseline();
+    this.eventDigest = eventDigestOf(report);
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+  }
+}
+
+function eventDigestOf(report: EditedSeedReport | undefined): string {
+  if (report === undefined) throw new Error('no report of the seed');
+  if (report.end === 'completed') return report.eventDigest;
+  throw report.end === 'user-error'
+    ? new UserError(report.message)
+    : new StuckError(report.message);
+}
