@@ -21,9 +21,12 @@ export interface MmOps {
   zallocPagesExact(count: number): Op<Phys>;
   freePagesExact(first: Phys, count: number): Op<void>;
 
-  /** Invalidates stage-2 entries of one IPA everywhere; complete on return. */
+  /**
+   * Invalidates entries of one input address everywhere; complete on return. Stage 2: of the VMID. EL2's stage 1: VALE2IS with the level
+   * of the leaf, VAE2IS without a hint.
+   */
   tlbFlushIpa(ipa: number, level: LevelHint): Op<void>;
-  /** Invalidates everything of the VMID everywhere; complete on return. */
+  /** Invalidates everything of the VMID everywhere; complete on return. Stage 2 only. */
   tlbFlushVmid(): Op<void>;
   /** Makes stores of new entries visible to the hardware walker: DSB ISHST. */
   publishEntries(): Op<void>;

@@ -8,8 +8,8 @@
 import type { Op, Word } from '#port';
 import type { Phys } from '../machine/address.ts';
 import { Descriptor, loadDescriptor, type Attributes } from '../machine/descriptor.ts';
-import { LAST_LEVEL } from '../machine/geometry.ts';
 import { breakEntry, clearEntry, makeEntry } from './entry.ts';
+import { isLeafAllowed } from './leaf-fit.ts';
 import type { TableCache } from './mm-ops.ts';
 import type { Outcome } from './outcome.ts';
 import { NO_PGD, type Pgtable } from './pgtable.ts';
@@ -75,22 +75,10 @@ class Stage2Map implements Visitor {
       if (context.old.isValid()) yield* this.#pgt.ops.putPage(context.entry);
       return 'ok';
     }
-    if (!this.#isLeafAllowed(context)) return yield* this.#installTable(context);
+    if (!isLeafAllowed(this.#pgt.geometry, context, this.#phys))
+      return yield* this.#installTable(context);
     yield* this.#installLeaf(context);
     return 'ok';
-  }
-
-  /** Specification section 4.3. */
-  #isLeafAllowed(context: VisitContext): boolean {
-    const { level, addr, range } = context;
-    if (level === LAST_LEVEL) return true;
-    const { geometry } = this.#pgt;
-    return (
-      level >= geometry.blockLevelMin &&
-      geometry.sizeOf(level) <= range.end - addr &&
-      geometry.isAligned(addr, level) &&
-      geometry.isAligned(this.#phys, level)
-    );
   }
 
   *#installLeaf(context: VisitContext): Op<void> {
@@ -125,7 +113,8 @@ class Stage2Map implements Visitor {
 
   /** Before a table's children: if a leaf fits here, detach the table. Many leaves may be cached below: flush the VMID. */
   *#collapse(context: VisitContext): Op<void> {
-    if (this.#anchor !== NO_ANCHOR || !this.#isLeafAllowed(context)) return;
+    if (this.#anchor !== NO_ANCHOR || !isLeafAllowed(this.#pgt.geometry, context, this.#phys))
+      return;
     yield* clearEntry(context);
     yield* this.#pgt.ops.tlbFlushVmid();
     this.#anchor = context.entry;

@@ -1,14 +1,15 @@
-/** The worked traces of the specification's appendix B that the fault path can produce, entry by entry (4K, IPA 40). */
+/** The worked traces of the specification's appendix B of profile `5.10`, entry by entry (4K, IPA 40). */
 import { drive } from '#port';
 import { expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
 import { Barrier } from '../../src/engine/port.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
-import { TABLE_RAM_BASE } from '../../src/machine/frames.ts';
+import { FRAME_META_BYTES, TABLE_RAM_BASE } from '../../src/machine/frames.ts';
 import type { Phys } from '../../src/machine/address.ts';
-import { TlbiKind } from '../../src/machine/tlbi.ts';
+import { NO_HINT, TlbiKind } from '../../src/machine/tlbi.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
+import { stage2Unmap } from '../../src/pgtable/stage2-unmap.ts';
 import type { Pgtable } from '../../src/pgtable/pgtable.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
 import { Guest, inFaults, Lab, MIB, only, PAGE, RAM, toLock, type Seen } from '../support/lab.ts';
@@ -51,6 +52,23 @@ function tlbis(events: readonly Seen[]): object[] {
     page: newHi,
   }));
 }
+
+/** `T2 2->1` for every change of the references of a table. */
+function referenceChanges(lab: Lab, events: readonly Seen[]): string[] {
+  const { base, meta } = lab.world.layout.tableZone;
+  return only(events, EventKind.add32).flatMap(({ at, oldLo, newLo }) =>
+    TABLES.filter(([, address]) => at === meta + ((address - base) / PAGE) * FRAME_META_BYTES).map(
+      ([name]) => `${name} ${oldLo}->${newLo}`,
+    ),
+  );
+}
+
+/** `load T3[0] ...` to `load T3[511] ...`: all empty but one. */
+const loadsOfT3 = (index: number, value: string): string[] =>
+  Array.from(
+    { length: 512 },
+    (_, i) => `load T3[${i}] ${i === index ? value : '0000000000000000'}`,
+  );
 
 test('B1: a fresh page takes two tables from the cache and one leaf', () => {
   const lab = new Lab();
@@ -105,6 +123,38 @@ test('B2: a second vCPU that faulted on the same page finds its leaf there and c
   expect(drive(lab.world.memory.guest.count(0x8000_0000 as Phys))).toBe(1);
 });
 
+test('B3: a 2M block over a table collapses it: one flush of the VMID, every reference of the table dropped', () => {
+  const lab = new Lab();
+  const guest = new Guest(lab, 0);
+  drive(guest.touch(IPA, 'read'));
+  const cache = guest.vcpu.memcache;
+  const pgt = drive(guest.world.vm.pgt()) as Pgtable;
+  const prot = Prot.r | Prot.w;
+  const block = { ipa: IPA, size: 2 * MIB, phys: 0x8000_0000 as Phys, prot, cache };
+  const events = lab.run(new Scripted([]), [() => stage2Map(pgt, block)]);
+  expect(entryAccesses(lab, events)).toEqual([
+    'load PGD0[1] 0000001000029003',
+    'load T2[1] 0000001000028003',
+    'store T2[1] 0000001000028002',
+    ...loadsOfT3(0, '00400000800007ff'),
+    // Broken, but it still says which table to free.
+    'load T2[1] 0000001000028002',
+    'store T2[1] 00400000800007fd',
+  ]);
+  expect(referenceChanges(lab, events)).toEqual(['T3 2->1', 'T3 1->0', 'T2 2->1', 'T2 1->2']);
+  expect(lab.references(IPA)).toEqual([2, 2]);
+  expect(only(events, EventKind.tlbi)).toMatchObject([{ at: TlbiKind.vmid }]);
+  expect(barriers(events)).toEqual([
+    Barrier.dsbIshst,
+    Barrier.dsbIsh,
+    Barrier.isb,
+    Barrier.dsbIshst,
+  ]);
+  expect(cache.pages).toBe(40 - 2);
+  const order = events.map(({ kind }) => kind);
+  expect(order.indexOf(EventKind.dsbComplete)).toBeLessThan(order.indexOf(EventKind.frameFree));
+});
+
 test('B4: a write to page 3 of a read-only block while logging dissolves the block', () => {
   const slots = [{ base: RAM, bytes: 4 * MIB, logging: true }];
   const lab = new Lab({ slots, frames: 1024 });
@@ -132,6 +182,51 @@ test('B4: a write to page 3 of a read-only block while logging dissolves the blo
   expect(lab.references(page)).toEqual([2, 2, 2]);
   // The block took one page for T2, this fault one for T3.
   expect(cache.pages).toBe(40 - 2);
+});
+
+test('B5: unmapping the range of that block frees page, T3 and T2, each entry after its TLBI', () => {
+  const lab = new Lab();
+  const guest = new Guest(lab, 0);
+  drive(guest.touch(IPA + 3 * PAGE, 'write'));
+  expect(lab.references(IPA + 3 * PAGE)).toEqual([2, 2, 2]);
+  const pgt = drive(guest.world.vm.pgt()) as Pgtable;
+  const events = lab.run(new Scripted([]), [() => stage2Unmap(pgt, IPA, 2 * MIB)]);
+  const leaf = '00400000800007ff';
+  const [before, after] = [loadsOfT3(3, leaf).slice(0, 4), loadsOfT3(3, leaf).slice(4)];
+  expect(entryAccesses(lab, events)).toEqual([
+    'load PGD0[1] 0000001000029003',
+    'load T2[1] 0000001000028003',
+    ...before,
+    'store T3[3] 00400000800007fe',
+    ...after,
+    'store T2[1] 0000001000028002',
+    'store PGD0[1] 0000001000029002',
+  ]);
+  expect(referenceChanges(lab, events)).toEqual([
+    'T3 2->1',
+    'T2 2->1',
+    'T3 1->0',
+    'PGD0 2->1',
+    'T2 1->0',
+  ]);
+  // The page with its level; a removed table without one.
+  expect(tlbis(events)).toEqual([
+    { kind: TlbiKind.ipa, hint: 3, page: IPA / PAGE + 3 },
+    { kind: TlbiKind.ipa, hint: NO_HINT, page: IPA / PAGE },
+    { kind: TlbiKind.ipa, hint: NO_HINT, page: IPA / PAGE },
+  ]);
+  const steps = events.flatMap(({ kind, at }) => {
+    if (kind === EventKind.store64)
+      return lab.entryStores(events).some((s) => s.at === at) ? ['clear'] : [];
+    if (kind === EventKind.tlbi) return ['TLBI'];
+    if (kind === EventKind.frameFree) return ['free'];
+    return kind === EventKind.dcacheClean ? ['clean'] : [];
+  });
+  const removed = ['clear', 'TLBI', 'free'];
+  expect(steps).toEqual(['clear', 'TLBI', 'clean', ...removed, ...removed]);
+  // As before B1.
+  expect(lab.references(IPA)).toEqual([1]);
+  expect(lab.used('tables')).toBe(2 + guest.vcpu.memcache.pages);
 });
 
 test('B8: a write permission fault on a read-only page is one walk, one store, one invalidation', () => {

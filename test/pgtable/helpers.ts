@@ -66,7 +66,8 @@ export class RecordingOps implements MmOps {
 
   *freePagesExact(first: Phys, count: number): Op<void> {
     for (let i = 0; i < count; i++) {
-      must(yield* this.#zone.put((first + i * FRAME_BYTES) as Phys), 'root page still counted');
+      const page = (first + i * this.#zone.layout.frameBytes) as Phys;
+      must(yield* this.#zone.put(page), 'root page still counted');
     }
   }
 
