@@ -34,7 +34,7 @@ export async function benchSeam(size: BenchSize, io: Output): Promise<BenchResul
   return results;
 }
 
-/** Interleaved, so that a change of the machine's speed meets both. */
+/** One right after the other: a ratio within one run. */
 async function mapBenches(size: BenchSize): Promise<BenchResult[]> {
   const common = {
     port: 'wasm',

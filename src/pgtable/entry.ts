@@ -20,7 +20,7 @@ export function* clearEntry(context: VisitContext): Op<void> {
   yield* storeDescriptor(context.entry, context.old.invalidated(), Order.once);
 }
 
-/** The break half of break-before-make for one leaf: invalid, and no TLB holds it, on return. */
+/** The break half of break-before-make, and all of a removal: on return the entry is invalid, and no TLB holds what `hint` lets be found. */
 export function* breakEntry(pgt: Pgtable, context: VisitContext, hint: LevelHint): Op<void> {
   yield* clearEntry(context);
   yield* pgt.ops.tlbFlushIpa(context.addr, hint);

@@ -16,6 +16,7 @@ import type { MmOps, TableCache } from './mm-ops.ts';
 import type { Outcome } from './outcome.ts';
 import { NO_PGD, type Pgtable } from './pgtable.ts';
 import { stage2Destroy } from './stage2-init.ts';
+import { removeTableIfEmpty } from './table-removal.ts';
 import { Visit, walk, type VisitContext, type Visitor } from './walker.ts';
 
 /**
@@ -121,9 +122,6 @@ class HypMap implements Visitor {
   }
 }
 
-/** A table's removal takes walk-cache entries with it: no level hint may narrow that. */
-const TABLE_REMOVED = 0;
-
 /**
  * Unmaps from `va` on and frees tables that become empty; gives the bytes unmapped. Stops before `va + size` at the first invalid entry,
  * or block that lies only partly in the range. TLB maintenance is complete on return.
@@ -146,7 +144,7 @@ class HypUnmap implements Visitor {
 
   *visit(context: VisitContext, reason: Visit): Op<Outcome> {
     if (reason === Visit.leaf) return yield* this.#removeLeaf(context);
-    yield* this.#removeIfEmpty(context);
+    yield* removeTableIfEmpty(this.#pgt, context);
     return 'ok';
   }
 
@@ -160,14 +158,5 @@ class HypUnmap implements Visitor {
     yield* ops.putPage(entry);
     this.unmapped += bytes;
     return 'ok';
-  }
-
-  *#removeIfEmpty(context: VisitContext): Op<void> {
-    const { ops } = this.#pgt;
-    const child = ops.wordOf(context.old.address());
-    if ((yield* ops.pageCount(child)) !== 1) return;
-    yield* breakEntry(this.#pgt, context, TABLE_REMOVED);
-    yield* ops.putPage(context.entry);
-    yield* ops.putPage(child);
   }
 }

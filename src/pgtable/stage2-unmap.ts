@@ -1,12 +1,10 @@
 /** Unmapping a range at stage 2 (specification section 4.7). */
 import type { Op } from '#port';
-import { clearEntry } from './entry.ts';
+import { breakEntry } from './entry.ts';
 import type { Outcome } from './outcome.ts';
 import type { Pgtable } from './pgtable.ts';
+import { removeTableIfEmpty } from './table-removal.ts';
 import { Visit, walk, type VisitContext, type Visitor } from './walker.ts';
-
-/** A table's removal takes walk-cache entries with it: no level hint may narrow that (the fix of 6.9, applied here). */
-const TABLE_REMOVED = 0;
 
 /**
  * Removes every leaf that intersects [`ipa`, `ipa + size`), a partly covered block as a whole, and frees the tables that become
@@ -26,27 +24,16 @@ class Stage2Unmap implements Visitor {
 
   *visit(context: VisitContext, reason: Visit): Op<Outcome> {
     if (!context.old.isValid()) return 'ok';
-    if (reason === Visit.tablePost) yield* this.#removeIfEmpty(context);
+    if (reason === Visit.tablePost) yield* removeTableIfEmpty(this.#pgt, context);
     else yield* this.#removeLeaf(context);
     return 'ok';
   }
 
   *#removeLeaf(context: VisitContext): Op<void> {
-    const { entry, old, level, addr } = context;
+    const { entry, old, level } = context;
     const { ops, geometry } = this.#pgt;
-    yield* clearEntry(context);
-    yield* ops.tlbFlushIpa(addr, level);
+    yield* breakEntry(this.#pgt, context, level);
     yield* ops.putPage(entry);
     if (old.isCacheable()) yield* ops.dcacheCleanInvalidate(old.address(), geometry.sizeOf(level));
-  }
-
-  *#removeIfEmpty(context: VisitContext): Op<void> {
-    const { ops } = this.#pgt;
-    const child = ops.wordOf(context.old.address());
-    if ((yield* ops.pageCount(child)) !== 1) return;
-    yield* clearEntry(context);
-    yield* ops.tlbFlushIpa(context.addr, TABLE_REMOVED);
-    yield* ops.putPage(context.entry);
-    yield* ops.putPage(child);
   }
 }

@@ -13,10 +13,9 @@ import { FAULTED, type AccessKind, type Cpu } from '../../src/machine/cpu.ts';
 import { FRAME_BYTES, GUEST_RAM_BASE } from '../../src/machine/frames.ts';
 import { FSC } from '../../src/machine/syndrome.ts';
 import { NO_HINT, TlbiKind, type TlbiCommand } from '../../src/machine/tlbi.ts';
-import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
-import { encodeVtcr, encodeVttbr } from '../../src/machine/vtcr.ts';
+import { encodeVttbr } from '../../src/machine/vtcr.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
-import { TinyMachine, descriptorLoads, type Seen } from '../support/tiny-machine.ts';
+import { TinyMachine, descriptorLoads, type Seen, vtcrOf } from '../support/tiny-machine.ts';
 
 const PAGE_BITS = 0x0040_0000_0000_07ffn;
 const R = 1n << 6n;
@@ -24,14 +23,7 @@ const W = 1n << 7n;
 const AF = 1n << 10n;
 const XN = 1n << 54n;
 const AT = ipa(0x4060_3000);
-const VTCR = encodeVtcr({
-  geometry: GEOMETRY_4K,
-  ipaBits: 40,
-  paBits: 48,
-  hardwareAccessFlag: false,
-  vmidBits: 8,
-  lpa2: false,
-});
+const VTCR = vtcrOf(40);
 
 /** The frame of guest RAM as the address field of a descriptor. */
 const frame = (index: number): bigint => BigInt(GUEST_RAM_BASE + index * FRAME_BYTES);
@@ -320,14 +312,7 @@ test('registers decide root, VMID and input size', () => {
   drive(bench.cpu.leaveGuest());
   const tables = bench.machine.main.memory.tables;
   const root = drive(tables.zallocContiguous(4));
-  const vtcr = encodeVtcr({
-    geometry: GEOMETRY_4K,
-    ipaBits: 32,
-    paBits: 48,
-    hardwareAccessFlag: false,
-    vmidBits: 8,
-    lpa2: false,
-  });
+  const vtcr = vtcrOf(32);
   bench.cpu.load({ vtcr, vttbr: encodeVttbr(root, 9 as Vmid) });
   bench.machine.plant(root, 2, 0xc020_3000, 3, page(6));
   expect(bench.access(ipa(0xc020_3000))).toMatchObject({ at: bench.wordOf(6), loads: 2 });

@@ -25,8 +25,7 @@ import {
   hasPerformed,
   type TlbiCommand,
 } from '../../src/machine/tlbi.ts';
-import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
-import { encodeVtcr, encodeVttbr } from '../../src/machine/vtcr.ts';
+import { encodeVttbr } from '../../src/machine/vtcr.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
 import {
   TinyMachine,
@@ -34,18 +33,12 @@ import {
   descriptorLoads,
   type Seen,
   type TinyAgent,
+  vtcrOf,
 } from '../support/tiny-machine.ts';
 
 const VMID = 1 as Vmid;
 const AT = ipa(0x4060_3000);
-const VTCR = encodeVtcr({
-  geometry: GEOMETRY_4K,
-  ipaBits: 40,
-  paBits: 48,
-  hardwareAccessFlag: false,
-  vmidBits: 8,
-  lpa2: false,
-});
+const VTCR = vtcrOf(40);
 const PAGE_BITS = 0x0040_0000_0000_07ffn;
 const frame = (index: number): bigint => BigInt(GUEST_RAM_BASE + index * FRAME_BYTES);
 const flushPage = (address: Ipa = AT, level: Level = 3): TlbiCommand => ({

@@ -66,7 +66,7 @@ test("the README's example applies, and is what it says", () => {
 });
 
 const keys = 'expected an edit: the keys file, find and replace';
-const twice = 'yield* clearEntry(context);';
+const twice = 'yield* ops.putPage(';
 
 test.each<[string, readonly string[], string]>([
   ['an empty list', ['[]'], 'e.yaml:1:1: no edit in the list'],
@@ -103,8 +103,8 @@ test.each<[string, readonly string[], string]>([
   ],
   [
     'a text that is there twice',
-    [json({ file: 'src/pgtable/stage2-unmap.ts', find: twice })],
-    'e.yaml:3:10: find: occurs 2 times in src/pgtable/stage2-unmap.ts, and has to exactly once',
+    [json({ file: 'src/pgtable/table-removal.ts', find: twice })],
+    'e.yaml:3:10: find: occurs 2 times in src/pgtable/table-removal.ts, and has to exactly once',
   ],
   [
     'a text that overlaps itself',
@@ -134,10 +134,10 @@ test.each<[string, readonly string[], string]>([
 });
 
 test('what leaves the dialect is told with the place in the edited file', () => {
-  const find = 'yield* ops.tlbFlushIpa(context.addr, TABLE_REMOVED);';
-  const text = json({ file: 'src/pgtable/stage2-unmap.ts', find, replace: `yield ${find}` });
+  const find = 'yield* breakEntry(pgt, context, TABLE_REMOVED);';
+  const text = json({ file: 'src/pgtable/table-removal.ts', find, replace: `yield ${find}` });
   expect(problemOf(text)).toMatch(
-    /^e\.yaml:4:13: replace: src\/pgtable\/stage2-unmap\.ts:\d+:5: bare yield: only yield\* with a call is allowed$/,
+    /^e\.yaml:4:13: replace: src\/pgtable\/table-removal\.ts:\d+:3: bare yield: only yield\* with a call is allowed$/,
   );
 });
 

@@ -5,13 +5,12 @@ import { drive } from '../../src/engine/explore.ts';
 import type { Phys } from '../../src/machine/address.ts';
 import type { FrameZone } from '../../src/machine/frames.ts';
 import { Geometry } from '../../src/machine/geometry.ts';
-import { encodeVtcr } from '../../src/machine/vtcr.ts';
 import type { Outcome } from '../../src/pgtable/outcome.ts';
 import type { Pgtable } from '../../src/pgtable/pgtable.ts';
 import { stage2Destroy, stage2Init } from '../../src/pgtable/stage2-init.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
 import { stage2Unmap } from '../../src/pgtable/stage2-unmap.ts';
-import { TinyMachine, must } from '../support/tiny-machine.ts';
+import { TinyMachine, must, vtcrOf } from '../support/tiny-machine.ts';
 import { LimitedCache, RW, RecordingOps } from './helpers.ts';
 
 const MIB = 2 ** 20;
@@ -47,14 +46,7 @@ class GranuleTable {
     this.zone = this.#machine.main.memory.tables;
     this.ops = new RecordingOps(this.zone);
     const geometry = new Geometry(shift);
-    const vtcr = encodeVtcr({
-      geometry,
-      ipaBits,
-      paBits: 48,
-      hardwareAccessFlag: false,
-      vmidBits: 8,
-      lpa2: false,
-    });
+    const vtcr = vtcrOf(ipaBits, geometry);
     this.pgt = drive(stage2Init(geometry, vtcr, this.ops));
     this.#cache = new LimitedCache(this.zone, Infinity);
   }

@@ -4,7 +4,6 @@ import { barrier, Barrier, drive, Order, type Op, type Word } from '../../src/en
 import type { Level, Phys } from '../../src/machine/address.ts';
 import { FRAME_BYTES, type FrameZone } from '../../src/machine/frames.ts';
 import { GEOMETRY_4K, LAST_LEVEL } from '../../src/machine/geometry.ts';
-import { encodeVtcr } from '../../src/machine/vtcr.ts';
 import type { LevelHint, MmOps, TableCache } from '../../src/pgtable/mm-ops.ts';
 import type { Outcome } from '../../src/pgtable/outcome.ts';
 import type { Pgtable } from '../../src/pgtable/pgtable.ts';
@@ -12,7 +11,7 @@ import { stage2Init } from '../../src/pgtable/stage2-init.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
 import { stage2Unmap } from '../../src/pgtable/stage2-unmap.ts';
-import { TinyMachine, must } from '../support/tiny-machine.ts';
+import { TinyMachine, must, vtcrOf } from '../support/tiny-machine.ts';
 
 export const RW: number = Prot.r | Prot.w;
 export const RO: number = Prot.r;
@@ -21,17 +20,6 @@ export const M2 = 0x20_0000;
 export const G1 = 0x4000_0000;
 
 const hex = (value: number): string => value.toString(16);
-
-export function vtcrOf(ipaBits: number): number {
-  return encodeVtcr({
-    geometry: GEOMETRY_4K,
-    ipaBits,
-    paBits: 48,
-    hardwareAccessFlag: false,
-    vmidBits: 8,
-    lpa2: false,
-  });
-}
 
 /** Frames of the zone, and a log of everything else that was asked for. */
 export class RecordingOps implements MmOps {

@@ -6,8 +6,8 @@ import { FRAME_BYTES } from '../../src/machine/frames.ts';
 import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import { NO_PGD } from '../../src/pgtable/pgtable.ts';
 import { stage2Destroy, stage2Handle, stage2Init } from '../../src/pgtable/stage2-init.ts';
-import { TinyMachine, countOf } from '../support/tiny-machine.ts';
-import { G1, M2, PAGE, RecordingOps, TestTable, vtcrOf } from './helpers.ts';
+import { TinyMachine, countOf, vtcrOf } from '../support/tiny-machine.ts';
+import { G1, M2, PAGE, RecordingOps, TestTable } from './helpers.ts';
 
 const AT = 0x4020_0000;
 const PA = 0x8000_0000;

@@ -18,13 +18,14 @@ import {
   ZONE_STATE_BYTES,
   type ZoneLayout,
 } from '../../src/machine/frames.ts';
-import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
+import { GEOMETRY_4K, type Geometry } from '../../src/machine/geometry.ts';
 import {
   ANSWER_BYTES,
   Interconnect,
   RING_BYTES,
   type InterconnectLayout,
 } from '../../src/machine/tlbi.ts';
+import { encodeVtcr } from '../../src/machine/vtcr.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
 
 /** An event, unpacked. */
@@ -234,6 +235,12 @@ export class TinyMachine {
 
 function zoneOf(layout: ZoneLayout, lock: Word, name: 'guest_zone' | 'table_zone'): FrameZone {
   return new FrameZone(layout, new SpinLock(lock, AGENTS, STATISTICS.locks[name]));
+}
+
+/** VTCR_EL2 of a plain machine with 48 bits of physical address. */
+export function vtcrOf(ipaBits: number, geometry: Geometry = GEOMETRY_4K): number {
+  const machine = { paBits: 48, hardwareAccessFlag: false, vmidBits: 8, lpa2: false } as const;
+  return encodeVtcr({ geometry, ipaBits, ...machine });
 }
 
 /** For helpers, where a test framework's `expect` has no place. */
