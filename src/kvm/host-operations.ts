@@ -2,7 +2,7 @@
 import type { Op } from '#port';
 import type { Gfn } from '../machine/address.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
-import type { Pgtable } from '../pgtable/pgtable.ts';
+import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
 import { stage2Wrprotect } from '../pgtable/stage2-attributes.ts';
 import { stage2Unmap } from '../pgtable/stage2-unmap.ts';
 import type { Memslot } from './memslots.ts';
@@ -10,13 +10,13 @@ import { applyRangeLocked, type RangeOperation } from './range.ts';
 import type { Vm } from './vm.ts';
 
 class Wrprotect implements RangeOperation {
-  *apply(pgt: Pgtable, ipa: number, size: number): Op<Outcome> {
+  *apply(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
     return yield* stage2Wrprotect(pgt, ipa, size);
   }
 }
 
 class Unmap implements RangeOperation {
-  *apply(pgt: Pgtable, ipa: number, size: number): Op<Outcome> {
+  *apply(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
     return yield* stage2Unmap(pgt, ipa, size);
   }
 }

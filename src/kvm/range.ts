@@ -1,12 +1,12 @@
 /** Operations over long ranges under `mmu_lock` (specification section 5H). */
 import type { Op } from '#port';
 import type { Outcome } from '../pgtable/outcome.ts';
-import type { Pgtable } from '../pgtable/pgtable.ts';
+import type { Pgtable, Stage2Pgtable } from '../pgtable/pgtable.ts';
 import type { Vm } from './vm.ts';
 
 /** An operation on one chunk of a range, by a small object instead of a closure. */
 export interface RangeOperation {
-  apply(pgt: Pgtable, ipa: number, size: number): Op<Outcome>;
+  apply(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome>;
 }
 
 /**

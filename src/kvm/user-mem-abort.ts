@@ -86,7 +86,8 @@ function* installLocked(vm: Vm, vcpu: Vcpu, candidate: Candidate): Op<Outcome> {
   const isExec = isExecFault(vcpu.fault);
   const prot = Prot.r | (isWritable ? Prot.w : 0) | (isExec ? Prot.x : 0);
   if (isWritable && logging) yield* slot.markDirty(Math.floor(ipa / size) as Gfn);
-  if (vcpu.fault.type !== FSC.permission) yield* vm.parts.mmu.dcacheCleanInvalidate(frame, size);
+  if (vcpu.fault.type !== FSC.permission && !pgt.attributes.fwb)
+    yield* vm.parts.mmu.dcacheCleanInvalidate(frame, size);
   if (isExec) event(EventKind.icacheInvalidate, Math.floor(frame / size), size, 0);
   if (relax) return yield* stage2RelaxPerms(pgt, ipa, prot);
   return yield* stage2Map(pgt, { ipa, size, phys: frame, prot, cache: vcpu.memcache });

@@ -5,24 +5,29 @@
 import { Order, load32, store32, type Op, type Word } from '#port';
 import type { Ipa, Phys, Vmid } from '../machine/address.ts';
 import { FRAME_BYTES, TABLE_RAM_BASE, type PhysicalMemory } from '../machine/frames.ts';
+import type { MachineFeatures } from '../machine/features.ts';
 import { LAST_LEVEL, type Geometry } from '../machine/geometry.ts';
-import { decodeVtcr, encodeVtcr, encodeVttbr, type Stage2Registers } from '../machine/vtcr.ts';
+import { decodeVtcr, encodeVttbr, type Stage2Registers } from '../machine/vtcr.ts';
 import type { SpinLock } from '../locking/spin-lock.ts';
-import { stage2Destroy, stage2Handle, stage2Init } from '../pgtable/stage2-init.ts';
-import { NO_PGD, type Pgtable } from '../pgtable/pgtable.ts';
+import {
+  stage2Config,
+  stage2Destroy,
+  stage2Handle,
+  stage2Init,
+  type Stage2Config,
+} from '../pgtable/stage2-init.ts';
+import { NO_PGD, type Stage2Pgtable } from '../pgtable/pgtable.ts';
 import type { HostMemory } from './host-memory.ts';
 import type { Memslots } from './memslots.ts';
 import type { Notifier } from './notifier.ts';
 import type { Stage2Mmu } from './stage2-mmu.ts';
-
-/** The machine's part of VTCR_EL2: plain Armv8.0 with 48 bits of physical address and 8-bit VMIDs. */
-const MACHINE = { paBits: 48, hardwareAccessFlag: false, vmidBits: 8, lpa2: false } as const;
 
 /** What a VM is made of. */
 export interface VmParts {
   readonly ipaBits: number;
   readonly vmid: Vmid;
   readonly geometry: Geometry;
+  readonly features: MachineFeatures;
   readonly memory: PhysicalMemory;
   readonly mmu: Stage2Mmu;
   readonly mmuLock: SpinLock;
@@ -35,26 +40,26 @@ export interface VmParts {
 
 export class Vm {
   readonly parts: VmParts;
-  #pgt: Pgtable | null = null;
+  #pgt: Stage2Pgtable | null = null;
 
   /** Table pages that one leaf can need: a table at each level below the root. */
   readonly memcachePagesMin: number;
 
-  readonly #vtcr: number;
+  readonly #config: Stage2Config;
   readonly #ipaLimit: number;
 
   constructor(parts: VmParts) {
     this.parts = parts;
     this.#ipaLimit = 2 ** parts.ipaBits;
-    this.#vtcr = encodeVtcr({ ...parts, ...MACHINE });
-    this.memcachePagesMin = LAST_LEVEL - decodeVtcr(this.#vtcr).startLevel;
+    this.#config = stage2Config(parts.geometry, parts.ipaBits, parts.features);
+    this.memcachePagesMin = LAST_LEVEL - decodeVtcr(this.#config.vtcr).startLevel;
   }
 
   /** Allocates the stage-2 table (specification section 5L). False without memory for its root. */
   *initStage2(): Op<boolean> {
-    const { geometry, mmu, root } = this.parts;
+    const { mmu, root } = this.parts;
     if ((yield* load32(root, Order.once)) !== 0) throw new Error('stage 2 was initialised already');
-    const pgt = yield* stage2Init(geometry, this.#vtcr, mmu);
+    const pgt = yield* stage2Init(this.#config, mmu);
     if (pgt.pgd === NO_PGD) return false;
     yield* store32(root, (pgt.pgd - TABLE_RAM_BASE) / FRAME_BYTES + 1, Order.release);
     return true;
@@ -71,12 +76,12 @@ export class Vm {
   }
 
   /** The live table, or null after teardown. To be read again after every drop of `mmu_lock`. */
-  *pgt(): Op<Pgtable | null> {
-    const { geometry, mmu, root } = this.parts;
+  *pgt(): Op<Stage2Pgtable | null> {
+    const { mmu, root } = this.parts;
     const number = yield* load32(root, Order.once);
     if (number === 0) return null;
     const pgd = (TABLE_RAM_BASE + (number - 1) * FRAME_BYTES) as Phys;
-    if (this.#pgt?.pgd !== pgd) this.#pgt = stage2Handle(geometry, this.#vtcr, pgd, mmu);
+    if (this.#pgt?.pgd !== pgd) this.#pgt = stage2Handle(this.#config, pgd, mmu);
     return this.#pgt;
   }
 
@@ -84,7 +89,7 @@ export class Vm {
   *registers(): Op<Stage2Registers> {
     const pgt = yield* this.pgt();
     if (pgt === null) throw new Error('vCPU loaded without a stage-2 table');
-    return { vtcr: this.#vtcr, vttbr: encodeVttbr(pgt.pgd, this.parts.vmid) };
+    return { vtcr: this.#config.vtcr, vttbr: encodeVttbr(pgt.pgd, this.parts.vmid) };
   }
 
   /** Whether an address lies inside the VM's IPA space. */

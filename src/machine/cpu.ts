@@ -6,10 +6,11 @@
  */
 import { Order, count, event, load32, read32, signal32, store32, type Op, type Word } from '#port';
 import { EventKind } from '../engine/events.ts';
-import { HIGH_WEIGHT, type Ipa, type Level, type Phys, type Vmid } from './address.ts';
+import type { Ipa, Level, Phys, Vmid } from './address.ts';
+import type { MachineFeatures } from './features.ts';
 import type { PhysicalMemory } from './frames.ts';
 import { LAST_LEVEL, type Geometry } from './geometry.ts';
-import { HardwareWalker, type Stage2Regime } from './hardware-walk.ts';
+import { HardwareWalker, addressField, stage2Regime, type Stage2Regime } from './hardware-walk.ts';
 import { FSC, FaultRecord } from './syndrome.ts';
 import {
   IN_HOST,
@@ -27,7 +28,7 @@ import {
   TRANSLATION_BYTES,
   TranslationArray,
 } from './translation-array.ts';
-import { decodeVtcr, decodeVttbr, type Stage2Registers } from './vtcr.ts';
+import type { Stage2Registers } from './vtcr.ts';
 
 /** What a guest does to memory. */
 export type AccessKind = 'read' | 'write' | 'exec';
@@ -41,13 +42,21 @@ const WALK_CACHE_SETS = 64;
 /** Bytes of one CPU's caches in shared memory. */
 export const CPU_CACHE_BYTES: number = (TLB_SETS + WALK_CACHE_SETS) * TRANSLATION_BYTES;
 
-const NO_REGIME: Stage2Regime = { root: 0 as Phys, vmid: 0 as Vmid, ipaLimit: 0, startLevel: 1 };
+const NO_REGIME: Stage2Regime = {
+  root: 0 as Phys,
+  vmid: 0 as Vmid,
+  ipaLimit: 0,
+  startLevel: 1,
+  highBits: 'none',
+  blockLevelMin: 1,
+};
 
 export class Cpu {
   readonly tlb: TranslationArray;
   readonly walkCache: TranslationArray;
   readonly #memory: PhysicalMemory;
   readonly #geometry: Geometry;
+  readonly #xnx: boolean;
   readonly #interconnect: Interconnect;
   readonly #answer: Word;
   readonly #posted: Word;
@@ -69,9 +78,11 @@ export class Cpu {
     readonly geometry: Geometry;
     readonly interconnect: Interconnect;
     readonly caches: Word;
+    readonly features: MachineFeatures;
   }) {
     this.#memory = options.memory;
     this.#geometry = options.geometry;
+    this.#xnx = options.features.xnx;
     this.#interconnect = options.interconnect;
     this.#answer = options.interconnect.answerOf(options.id);
     this.#posted = options.interconnect.layout.posted;
@@ -85,9 +96,7 @@ export class Cpu {
   /** Loads the stage-2 registers of a VM; in the host only. */
   load(registers: Stage2Registers): void {
     if (this.#inGuest) throw new Error('stage-2 registers loaded in guest mode');
-    const { ipaBits, startLevel } = decodeVtcr(registers.vtcr);
-    const { root, vmid } = decodeVttbr(registers.vttbr.lo, registers.vttbr.hi);
-    this.#regime = { root, vmid, ipaLimit: 2 ** ipaBits, startLevel };
+    this.#regime = stage2Regime(registers);
   }
 
   /**
@@ -125,13 +134,21 @@ export class Cpu {
     }
     const lo = read32(entry + DESCRIPTOR_LO);
     const hi = read32(entry + DESCRIPTOR_HI);
-    if (!permits(lo, hi, kind)) return this.#raise(FSC.permission, level, address, kind);
+    if (!this.#permits(lo, hi, kind)) return this.#raise(FSC.permission, level, address, kind);
     return this.#reach(lo, hi, level, address);
+  }
+
+  /** S2AP and XN of a leaf against an access, from the raw halves. Guests fetch at EL1. */
+  #permits(lo: number, hi: number, kind: AccessKind): boolean {
+    if (kind === 'read') return (lo & 0x40) !== 0;
+    if (kind === 'write') return (lo & 0x80) !== 0;
+    const xn = hi & 0x60_0000;
+    return this.#xnx ? xn === 0 || xn === 0x60_0000 : (xn & 0x40_0000) === 0;
   }
 
   /** Level of a cached block that covers `address`; 3 if there is none. */
   #findBlock(address: Ipa): Level {
-    for (let level = LAST_LEVEL - 1; level >= 1; level--) {
+    for (let level = LAST_LEVEL - 1; level >= this.#regime.blockLevelMin; level--) {
       if (this.tlb.find(address, level as Level, this.#regime.vmid) !== MISS) return level as Level;
     }
     return LAST_LEVEL;
@@ -154,7 +171,7 @@ export class Cpu {
 
   #reach(lo: number, hi: number, level: Level, address: Ipa): Word {
     const offset = address - this.#geometry.alignDown(address, level);
-    const output = (hi & 0xffff) * HIGH_WEIGHT + ((lo & ~0xfff) >>> 0) + offset;
+    const output = addressField(lo, hi, this.#regime.highBits) + offset;
     const at = this.#memory.wordOf(output as Phys);
     event(EventKind.guestAccess, at, this.#geometry.blockNumber(address, LAST_LEVEL) | 0, lo);
     return at;
@@ -208,11 +225,4 @@ export class Cpu {
     count(this.#interconnect.statistics.local, 1);
     this.#invalidate(command);
   }
-}
-
-/** S2AP and XN of a leaf against an access, from the raw halves. */
-function permits(lo: number, hi: number, kind: AccessKind): boolean {
-  if (kind === 'read') return (lo & 0x40) !== 0;
-  if (kind === 'write') return (lo & 0x80) !== 0;
-  return (hi & 0x40_0000) === 0;
 }

@@ -1,18 +1,15 @@
 /**
  * Translation table descriptors, bit-exact (Arm ARM D8.3; specification section 1.2). A `Descriptor` is an immutable pair of
- * 32-bit halves; nothing outside this file does bit arithmetic on one. Format for OAs of up to 48 bits: 4K granule.
+ * 32-bit halves; nothing outside this file does bit arithmetic on one. Where the output address stands is the geometry's.
  */
 import { Order, high, load64, store64, type Op, type Word } from '#port';
-import { HIGH_WEIGHT, highHalf, lowHalf, type Level, type Phys } from './address.ts';
-import { LAST_LEVEL } from './geometry.ts';
+import type { Level, Phys } from './address.ts';
+import { LAST_LEVEL, type Geometry } from './geometry.ts';
 
 /** Bit 0: the entry takes part in translation. */
 const VALID = 1 << 0;
 /** Bit 1: table at levels 0 to 2, page at level 3; clear for a block. */
 const TYPE = 1 << 1;
-/** Bits 31:12 and 47:32 of the output address. */
-const OA_LO = ~0xfff;
-const OA_HI = 0xffff;
 
 /** Stage-2 attribute fields in the low half. */
 export const S2_LO = {
@@ -22,7 +19,7 @@ export const S2_LO = {
   S2AP_R: 0x40,
   /** S2AP[1]: writable. */
   S2AP_W: 0x80,
-  /** SH, bits 9:8: inner shareable. */
+  /** SH, bits 9:8: inner shareable. With LPA2 the bits are the address's. */
   SH_IS: 0x300,
   /** Access flag. */
   AF: 0x400,
@@ -30,12 +27,17 @@ export const S2_LO = {
 
 /** Stage-2 attribute fields in the high half. */
 export const S2_HI = {
-  /** XN[1], bit 54: not executable. */
+  /**
+   * XN[1:0], bits 54:53. Without FEAT_XNX bit 54 alone says not executable; with it the two encode: 0 executable, 1 at EL0 only, 2 not,
+   * 3 at EL1 only.
+   */
+  XN_SHIFT: 21,
+  XN_MASK: 0x60_0000,
+  /** XN[1] alone: not executable. */
   XN: 0x40_0000,
 } as const;
 
-/** MemAttr[3:0] values without FEAT_S2FWB. */
-export const MEMATTR = { normalWriteBack: 0xf, deviceNGnRE: 0x1 } as const;
+/** MemAttr[3:0], bits 5:2 of the low half, as a number. */
 const MEMATTR_MASK = 0xf;
 
 /** Bits 11:2: what an attribute edit may touch in the low half. */
@@ -68,14 +70,19 @@ export class Descriptor {
   }
 
   /** A block (levels 1, 2) or page (level 3) at `oa`, which is aligned to the level's size. */
-  static leaf(oa: Phys, level: Level, attributes: Attributes): Descriptor {
+  static leaf(geometry: Geometry, oa: Phys, level: Level, attributes: Attributes): Descriptor {
+    const { outputAddress } = geometry;
     const type = level === LAST_LEVEL ? TYPE : 0;
-    return new Descriptor(lowHalf(oa) | attributes.lo | type | VALID, highHalf(oa) | attributes.hi);
+    return new Descriptor(
+      outputAddress.lo(oa) | attributes.lo | type | VALID,
+      outputAddress.hi(oa) | attributes.hi,
+    );
   }
 
   /** A pointer to the next table: valid, type and address, nothing else. */
-  static table(next: Phys): Descriptor {
-    return new Descriptor(lowHalf(next) | TYPE | VALID, highHalf(next));
+  static table(geometry: Geometry, next: Phys): Descriptor {
+    const { outputAddress } = geometry;
+    return new Descriptor(outputAddress.lo(next) | TYPE | VALID, outputAddress.hi(next));
   }
 
   isValid(): boolean {
@@ -88,25 +95,26 @@ export class Descriptor {
   }
 
   /** Output address of a leaf, next-level address of a table (also of an entry whose valid bit alone was cleared). */
-  address(): Phys {
-    return ((this.hi & OA_HI) * HIGH_WEIGHT + ((this.lo & OA_LO) >>> 0)) as Phys;
+  address(geometry: Geometry): Phys {
+    return geometry.outputAddress.address(this.lo, this.hi);
   }
 
   isWritable(): boolean {
     return (this.lo & S2_LO.S2AP_W) !== 0;
   }
 
+  /** Executable at EL0, at EL1 or at both. */
   isExecutable(): boolean {
-    return (this.hi & S2_HI.XN) === 0;
+    return (this.hi & S2_HI.XN_MASK) !== S2_HI.XN;
   }
 
   isYoung(): boolean {
     return (this.lo & S2_LO.AF) !== 0;
   }
 
-  /** Normal Write-Back memory: the hardware may hold it in a cache. */
-  isCacheable(): boolean {
-    return ((this.lo >>> S2_LO.MEMATTR_SHIFT) & MEMATTR_MASK) === MEMATTR.normalWriteBack;
+  /** MemAttr[3:0] of a stage-2 leaf. */
+  memAttr(): number {
+    return (this.lo >>> S2_LO.MEMATTR_SHIFT) & MEMATTR_MASK;
   }
 
   equals(other: Descriptor): boolean {

@@ -1,8 +1,9 @@
 /**
- * The shape of translation tables for one granule (Arm ARM D8.2; specification section 1.1): sizes, indices, block levels.
- * Pure arithmetic; every configuration of the architecture comes from the page shift.
+ * The shape of translation tables for one granule (Arm ARM D8.2; specification section 1.1): sizes, indices, block levels, and where
+ * descriptors keep addresses. Pure arithmetic; every configuration of the architecture comes from the page shift and LPA2.
  */
 import type { Level } from './address.ts';
+import { OutputAddressFormat } from './output-address.ts';
 
 /** Bytes of a table descriptor. */
 export const DESCRIPTOR_BYTES = 8;
@@ -17,13 +18,20 @@ export class Geometry {
   readonly entries: number;
   /** Lowest level at which KVM makes a block: 1 for 4K, 2 for 16K and 64K. */
   readonly blockLevelMin: Level;
+  /** 52-bit addresses in the descriptors of the 4K or 16K granule (FEAT_LPA2): SH has no bits then. */
+  readonly lpa2: boolean;
+  readonly outputAddress: OutputAddressFormat;
   /** Bytes mapped by one entry, per level. */
   readonly #bytes: readonly number[];
   readonly #inverse: readonly number[];
   readonly #indexMask: number;
 
-  constructor(pageShift: number) {
+  /** `lpa2`: not with the 64K granule, whose descriptors hold 52 bits as they are. */
+  constructor(pageShift: number, lpa2 = false) {
+    if (lpa2 && pageShift === 16) throw new Error('LPA2 is for the 4K and 16K granules');
     this.pageShift = pageShift;
+    this.lpa2 = lpa2;
+    this.outputAddress = new OutputAddressFormat(pageShift, lpa2);
     this.pageBytes = 2 ** pageShift;
     this.entries = this.pageBytes / DESCRIPTOR_BYTES;
     this.blockLevelMin = pageShift === 12 ? 1 : 2;

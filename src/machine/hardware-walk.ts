@@ -1,14 +1,15 @@
 /**
  * The hardware's stage-2 table walk (Arm ARM D8.2): an observer of its own. It decodes descriptors by itself, from the raw
- * halves, and knows nothing of the software's `Descriptor`.
+ * halves, and knows nothing of the software's `Descriptor` and `OutputAddressFormat`.
  *
- * Non-goals here: hardware update of the access flag, stage 1, OAs above 48 bits.
+ * Non-goals here: hardware update of the access flag, stage 1.
  */
 import { Order, high, load64, read32, type Op } from '#port';
 import { HIGH_WEIGHT, type Ipa, type Level, type Phys, type Vmid } from './address.ts';
 import type { PhysicalMemory } from './frames.ts';
 import { DESCRIPTOR_BYTES, LAST_LEVEL, type Geometry } from './geometry.ts';
 import { DESCRIPTOR_HI, DESCRIPTOR_LO, MISS, type TranslationArray } from './translation-array.ts';
+import { decodeVtcr, decodeVttbr, type Stage2Registers } from './vtcr.ts';
 
 /** What a walk starts from: the stage-2 registers, decoded once when they are loaded. */
 export interface Stage2Regime {
@@ -17,6 +18,40 @@ export interface Stage2Regime {
   /** 2^IPA bits. */
   readonly ipaLimit: number;
   readonly startLevel: Level;
+  /** Where descriptors keep the address bits above 47. */
+  readonly highBits: HighAddressBits;
+  /** Blocks above this level are reserved encodings. */
+  readonly blockLevelMin: Level;
+}
+
+/** `none`; bits 15:12 hold OA[51:48] (`fold64K`); bits 49:48 stand in place and bits 9:8 hold OA[51:50] (`lpa2`). */
+export type HighAddressBits = 'none' | 'fold64K' | 'lpa2';
+
+/** The regime that the registers configure. */
+export function stage2Regime({ vtcr, vttbr }: Stage2Registers): Stage2Regime {
+  const { pageShift, ipaBits, startLevel, lpa2 } = decodeVtcr(vtcr);
+  const { root, vmid } = decodeVttbr(vttbr.lo, vttbr.hi);
+  const wide = lpa2 ? 'lpa2' : 'none';
+  const blockLevelMin = (pageShift === 12 ? 1 : 2) - (lpa2 ? 1 : 0);
+  return {
+    root,
+    vmid,
+    ipaLimit: 2 ** ipaBits,
+    startLevel,
+    highBits: pageShift === 16 ? 'fold64K' : wide,
+    blockLevelMin: blockLevelMin as Level,
+  };
+}
+
+/** The address field of a descriptor's raw halves; bits below the granule are zero. */
+export function addressField(lo: number, hi: number, highBits: HighAddressBits): Phys {
+  const below48 = (hi & 0xffff) * HIGH_WEIGHT + ((lo & ~0xfff) >>> 0);
+  if (highBits === 'none') return below48 as Phys;
+  if (highBits === 'fold64K') {
+    const folded = lo & 0xf000;
+    return (below48 - folded + folded * 2 ** 36) as Phys;
+  }
+  return (below48 + (hi & 0x3_0000) * HIGH_WEIGHT + (lo & 0x300) * 2 ** 42) as Phys;
 }
 
 /** How a walk ended: a usable leaf, or the fault it raises. */
@@ -47,8 +82,9 @@ export class HardwareWalker {
       yield* this.#fetch(table, address, regime.startLevel);
       if ((this.lo & 1) === 0) return 'translation';
       if (this.level === LAST_LEVEL) return (this.lo & 2) === 0 ? 'translation' : this.#leaf();
-      if ((this.lo & 2) === 0) return this.level === 0 ? 'translation' : this.#leaf();
-      table = nextTable(this.lo, this.hi);
+      if ((this.lo & 2) === 0)
+        return this.level < regime.blockLevelMin ? 'translation' : this.#leaf();
+      table = addressField(this.lo, this.hi, regime.highBits);
       this.level = (this.level + 1) as Level;
       this.#walkCache.fill(address, (this.level - 1) as Level, regime.vmid, this.lo, this.hi);
     }
@@ -60,7 +96,8 @@ export class HardwareWalker {
       const entry = this.#walkCache.find(address, level as Level, regime.vmid);
       if (entry === MISS) continue;
       this.level = (level + 1) as Level;
-      return nextTable(read32(entry + DESCRIPTOR_LO), read32(entry + DESCRIPTOR_HI));
+      const lo = read32(entry + DESCRIPTOR_LO);
+      return addressField(lo, read32(entry + DESCRIPTOR_HI), regime.highBits);
     }
     return regime.root;
   }
@@ -82,9 +119,4 @@ export class HardwareWalker {
   #leaf(): WalkResult {
     return (this.lo & (1 << 10)) === 0 ? 'accessFlag' : 'leaf';
   }
-}
-
-/** Bits 47:12 of a table descriptor. */
-function nextTable(lo: number, hi: number): Phys {
-  return ((hi & 0xffff) * HIGH_WEIGHT + ((lo & ~0xfff) >>> 0)) as Phys;
 }

@@ -1,6 +1,7 @@
 /** VTCR_EL2 and VTTBR_EL2 (Arm ARM D24.2.200, .201; specification section 1.6). */
+import type { MachineFeatures } from './features.ts';
 import { stage2Root, type Geometry } from './geometry.ts';
-import { HIGH_WEIGHT, type Level, type Phys, type Vmid } from './address.ts';
+import { HIGH_WEIGHT, highHalf, lowHalf, type Level, type Phys, type Vmid } from './address.ts';
 
 /** The stage-2 registers of a CPU that runs a guest. */
 export interface Stage2Registers {
@@ -11,15 +12,12 @@ export interface Stage2Registers {
 }
 
 /** What a VTCR value is made from. */
-export interface VtcrFields {
+export interface VtcrFields extends Pick<
+  MachineFeatures,
+  'paBits' | 'hardwareAccessFlag' | 'vmidBits'
+> {
   readonly geometry: Geometry;
   readonly ipaBits: number;
-  /** Physical address bits of the machine (ID PARange), not of the IPA space. */
-  readonly paBits: number;
-  readonly hardwareAccessFlag: boolean;
-  readonly vmidBits: 8 | 16;
-  /** 52-bit addresses in 4K or 16K descriptors (FEAT_LPA2): VTCR_EL2.DS. */
-  readonly lpa2: boolean;
 }
 
 const T0SZ_MASK = 0x3f;
@@ -72,7 +70,7 @@ export function encodeVtcr(fields: VtcrFields): number {
     (fields.vmidBits === 16 ? VS : 0) |
     (fields.hardwareAccessFlag ? HA : 0) |
     RES1;
-  return (bits >>> 0) + (fields.lpa2 ? DS : 0);
+  return (bits >>> 0) + (geometry.lpa2 ? DS : 0);
 }
 
 /** What a VTCR value configures a walk with. */
@@ -97,15 +95,24 @@ export function decodeVtcr(vtcr: number): VtcrRegime {
   };
 }
 
+/** BADDR holds address bits 51:48 in bits 5:2: a root is aligned to 64 bytes at least. */
+const BADDR_FOLD_SHIFT = 2;
+const BADDR_FOLD_MASK = 0x3c;
+const BADDR_FOLD_FROM = 16;
+
 /** VTTBR_EL2 halves: VMID in bits 63:48, the root's address below. */
 export function encodeVttbr(root: Phys, vmid: Vmid): { readonly lo: number; readonly hi: number } {
-  return { lo: root | 0, hi: (vmid << 16) | Math.floor(root / HIGH_WEIGHT) };
+  const above = highHalf(root);
+  const folded = (above >>> BADDR_FOLD_FROM) << BADDR_FOLD_SHIFT;
+  return { lo: lowHalf(root) | folded, hi: (vmid << 16) | (above & 0xffff) };
 }
 
 /** Root and VMID of VTTBR_EL2 halves. */
 export function decodeVttbr(lo: number, hi: number): { readonly root: Phys; readonly vmid: Vmid } {
+  const folded = (lo & BADDR_FOLD_MASK) >>> BADDR_FOLD_SHIFT;
+  const above = folded * 2 ** BADDR_FOLD_FROM + (hi & 0xffff);
   return {
-    root: ((hi & 0xffff) * HIGH_WEIGHT + (lo >>> 0)) as Phys,
+    root: (above * HIGH_WEIGHT + ((lo & ~BADDR_FOLD_MASK) >>> 0)) as Phys,
     vmid: (hi >>> 16) as Vmid,
   };
 }

@@ -2,7 +2,6 @@
 import { z } from 'zod';
 import { Geometry, stage2Root } from '../machine/geometry.ts';
 import { decodeVtcr } from '../machine/vtcr.ts';
-import type { EntryFormat } from '../pgtable/bit-decoder.ts';
 import { dumpEntry, SpanMap, type DumpEntry } from '../pgtable/dump.ts';
 import type { Snapshot } from './dump-snapshot.ts';
 import { displayName, oneLine, readBytes } from './input-file.ts';
@@ -67,13 +66,12 @@ class DumpReader {
 
   read(bytes: Uint8Array): Snapshot {
     const { entries, invalid, ...head } = this.#shape(this.#parse(bytes));
-    const format = this.#format(head);
-    const { geometry } = format;
+    const geometry = this.#format(head);
     const { startLevel, ipaBits } = head.geometry;
     const map = new SpanMap({ geometry, startLevel, iaLimit: 2 ** ipaBits });
     const sorted = depthFirst([
-      ...entries.map((row, i) => this.#entry(row, format, ['entries', i])),
-      ...invalid.map((row, i) => this.#invalid(row, format, ['invalid', i])),
+      ...entries.map((row, i) => this.#entry(row, geometry, ['entries', i])),
+      ...invalid.map((row, i) => this.#invalid(row, geometry, ['invalid', i])),
     ]);
     for (const { entry, path } of sorted) {
       const problem = map.place(entry);
@@ -100,9 +98,9 @@ class DumpReader {
   }
 
   /** How entries are written, which VTCR_EL2 says; `geometry` may not say otherwise. */
-  #format({ geometry: said, vtcr }: Snapshot['head']): EntryFormat {
-    const geometry = new Geometry(PAGE_SHIFTS[said.granule]);
+  #format({ geometry: said, vtcr }: Snapshot['head']): Geometry {
     const regime = this.#regime(vtcr);
+    const geometry = new Geometry(PAGE_SHIFTS[said.granule], regime.lpa2 && said.granule !== '64K');
     const root = stage2Root(geometry, said.ipaBits);
     const isSame =
       regime.pageShift === geometry.pageShift &&
@@ -111,7 +109,7 @@ class DumpReader {
       root.startLevel === said.startLevel &&
       root.pages === said.rootPages;
     if (!isSame) throw this.#problem(['geometry'], `not what vtcr ${vtcr} configures`);
-    return { geometry, lpa2: regime.lpa2 };
+    return geometry;
   }
 
   #regime(vtcr: string): ReturnType<typeof decodeVtcr> {
@@ -122,8 +120,8 @@ class DumpReader {
     }
   }
 
-  #entry(row: DumpedEntry, format: EntryFormat, path: Path): Placed {
-    const entry = dumpEntry({ ...row, value: BigInt(row.descriptor) }, format);
+  #entry(row: DumpedEntry, geometry: Geometry, path: Path): Placed {
+    const entry = dumpEntry({ ...row, value: BigInt(row.descriptor) }, geometry);
     const { kind, oa } = entry;
     if (kind !== row.kind) {
       throw this.#problem([...path, 'kind'], `${row.kind}, but the descriptor is of kind ${kind}`);
@@ -135,8 +133,8 @@ class DumpReader {
     return { entry, path };
   }
 
-  #invalid(row: DumpedInvalid, format: EntryFormat, path: Path): Placed {
-    const entry = dumpEntry({ ...row, value: BigInt(row.descriptor) }, format);
+  #invalid(row: DumpedInvalid, geometry: Geometry, path: Path): Placed {
+    const entry = dumpEntry({ ...row, value: BigInt(row.descriptor) }, geometry);
     if (entry.kind !== 'invalid') {
       throw this.#problem([...path, 'descriptor'], `a ${entry.kind}, not an invalid entry`);
     }

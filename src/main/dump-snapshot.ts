@@ -1,6 +1,5 @@
 /** The stage-2 table of a run, taken while nothing runs, and its document. */
 import { drive } from '#port';
-import { decodeVtcr } from '../machine/vtcr.ts';
 import { dumpTable, type DumpEntry } from '../pgtable/dump.ts';
 import type { Geometry } from '../machine/geometry.ts';
 import type { World } from '../workers/world.ts';
@@ -23,7 +22,6 @@ export function takeSnapshot({ vm, scenario }: World, run: RunHead): Snapshot {
   if (pgt === null) throw new Error('a dump without a stage-2 table');
   const { vtcr, vttbr } = drive(vm.registers());
   const { geometry, iaBits: ipaBits, startLevel, pgdPages: rootPages } = pgt;
-  const { lpa2 } = decodeVtcr(vtcr);
   return {
     head: {
       schema: 'faultline.dump/1',
@@ -37,7 +35,7 @@ export function takeSnapshot({ vm, scenario }: World, run: RunHead): Snapshot {
       vttbr: hex64((BigInt(vttbr.hi >>> 0) << 32n) | BigInt(vttbr.lo >>> 0)),
     },
     geometry,
-    entries: drive(dumpTable(pgt, { geometry, lpa2 })),
+    entries: drive(dumpTable(pgt)),
   };
 }
 

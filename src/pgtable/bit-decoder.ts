@@ -126,13 +126,6 @@ interface AddressPiece {
   readonly at: number;
 }
 
-/** How addresses stand in the entries of a table. */
-export interface EntryFormat {
-  readonly geometry: Geometry;
-  /** VTCR_EL2.DS: 52-bit addresses in 4K and 16K descriptors, SH gives its bits to them. */
-  readonly lpa2: boolean;
-}
-
 export type EntryKind = 'table' | 'block' | 'page' | 'invalid';
 
 export interface DecodedEntry {
@@ -144,12 +137,12 @@ export interface DecodedEntry {
 }
 
 /** Decodes the raw value of an entry at `level`. */
-export function decodeEntry(value: bigint, level: Level, format: EntryFormat): DecodedEntry {
+export function decodeEntry(value: bigint, level: Level, geometry: Geometry): DecodedEntry {
   const kind = kindOf(value, level);
   if (kind === 'invalid') return { kind, oa: 0, attributes: invalidAttributes(value) };
   const oaLevel = kind === 'table' ? LAST_LEVEL : level;
-  const pieces = addressPieces(format, Math.log2(format.geometry.sizeOf(oaLevel)));
-  const fields = fieldsOf(kind, hasFoldedShareability(format));
+  const pieces = addressPieces(geometry, Math.log2(geometry.sizeOf(oaLevel)));
+  const fields = fieldsOf(kind, geometry.lpa2);
   const explained = pieces.reduce((mask, piece) => mask | maskOf(piece), TYPE_BITS);
   return {
     kind,
@@ -187,11 +180,6 @@ function invalidAttributes(value: bigint): Decoded {
   return { is: kind.name, [kind.owner.name]: bitsOf(value, kind.owner) };
 }
 
-/** Whether address bits stand in the place of SH. */
-function hasFoldedShareability({ geometry, lpa2 }: EntryFormat): boolean {
-  return lpa2 && geometry.pageShift !== PAGE_SHIFT_64K;
-}
-
 function fieldsOf(kind: EntryKind, isFolded: boolean): readonly BitField[] {
   if (kind === 'table') return STAGE2_TABLE;
   const leaf = isFolded ? STAGE2_LEAF.filter(({ name }) => name !== 'SH') : STAGE2_LEAF;
@@ -199,17 +187,15 @@ function fieldsOf(kind: EntryKind, isFolded: boolean): readonly BitField[] {
 }
 
 /** Where the address stands that is a multiple of 2^`shift`. */
-function addressPieces(format: EntryFormat, shift: number): AddressPiece[] {
-  if (hasFoldedShareability(format)) {
+function addressPieces(geometry: Geometry, shift: number): AddressPiece[] {
+  if (geometry.lpa2) {
     return [
       { high: 49, low: shift, at: shift },
       { high: 9, low: 8, at: 50 },
     ];
   }
   const low: AddressPiece = { high: 47, low: shift, at: shift };
-  return format.geometry.pageShift === PAGE_SHIFT_64K
-    ? [low, { high: 15, low: 12, at: 48 }]
-    : [low];
+  return geometry.pageShift === PAGE_SHIFT_64K ? [low, { high: 15, low: 12, at: 48 }] : [low];
 }
 
 /** Values of fields; what is set outside of them and of `explained` is `other`. */

@@ -5,7 +5,7 @@
 import type { Op } from '#port';
 import type { Level } from '../machine/address.ts';
 import type { Geometry } from '../machine/geometry.ts';
-import { decodeEntry, type DecodedEntry, type EntryFormat } from './bit-decoder.ts';
+import { decodeEntry, type DecodedEntry } from './bit-decoder.ts';
 import type { Outcome } from './outcome.ts';
 import type { Pgtable } from './pgtable.ts';
 import { Visit, walk, type VisitContext, type Visitor } from './walker.ts';
@@ -21,15 +21,15 @@ export interface DumpEntry extends DecodedEntry {
 /** Decodes `value` in its place. */
 export function dumpEntry(
   place: { readonly ipa: number; readonly level: Level; readonly value: bigint },
-  format: EntryFormat,
+  geometry: Geometry,
 ): DumpEntry {
   const { ipa, level, value } = place;
-  return { ipa, level, value, ...decodeEntry(value, level, format) };
+  return { ipa, level, value, ...decodeEntry(value, level, geometry) };
 }
 
 /** All entries of the table that are not empty, depth first, a table before its children. */
-export function* dumpTable(pgt: Pgtable, format: EntryFormat): Op<DumpEntry[]> {
-  const visitor = new DumpVisitor(format);
+export function* dumpTable(pgt: Pgtable): Op<DumpEntry[]> {
+  const visitor = new DumpVisitor(pgt.geometry);
   const outcome = yield* walk(pgt, 0, pgt.iaLimit, visitor);
   if (outcome !== 'ok') throw new Error(`dumpTable: ${outcome}`);
   return visitor.entries;
@@ -38,16 +38,16 @@ export function* dumpTable(pgt: Pgtable, format: EntryFormat): Op<DumpEntry[]> {
 class DumpVisitor implements Visitor {
   readonly flags = Visit.leaf | Visit.tablePre;
   readonly entries: DumpEntry[] = [];
-  readonly #format: EntryFormat;
+  readonly #geometry: Geometry;
 
-  constructor(format: EntryFormat) {
-    this.#format = format;
+  constructor(geometry: Geometry) {
+    this.#geometry = geometry;
   }
 
   *visit(context: VisitContext): Op<Outcome> {
     const { addr: ipa, level, old } = context;
     const value = old.toBigInt();
-    if (value !== 0n) this.entries.push(dumpEntry({ ipa, level, value }, this.#format));
+    if (value !== 0n) this.entries.push(dumpEntry({ ipa, level, value }, this.#geometry));
     return 'ok';
   }
 }

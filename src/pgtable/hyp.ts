@@ -103,7 +103,7 @@ class HypMap implements Visitor {
 
   *#installLeaf(context: VisitContext, phys: Phys): Op<void> {
     const { entry, old, level } = context;
-    const leaf = Descriptor.leaf(phys, level, this.#attributes);
+    const leaf = Descriptor.leaf(this.#pgt.geometry, phys, level, this.#attributes);
     if (old.isValid()) {
       if (!old.equals(leaf)) this.kept++;
       return;
@@ -116,7 +116,7 @@ class HypMap implements Visitor {
     if (context.old.isValid()) throw new Error('hypMap: a table over a valid block');
     const child = yield* this.#pages.alloc();
     if (child === NO_PGD) return 'noMemory';
-    yield* makeEntry(context, Descriptor.table(child));
+    yield* makeEntry(context, Descriptor.table(this.#pgt.geometry, child));
     yield* this.#pgt.ops.getPage(context.entry);
     return 'ok';
   }

@@ -31,7 +31,7 @@ export interface MmOps {
   /** Makes stores of new entries visible to the hardware walker: DSB ISHST. */
   publishEntries(): Op<void>;
 
-  /** Cleans and invalidates data to the point of coherency; a no-op with FWB. */
+  /** Cleans and invalidates data to the point of coherency. */
   dcacheCleanInvalidate(address: Phys, bytes: number): Op<void>;
 
   /** Brackets every walk: its read section, and the walk counter. */

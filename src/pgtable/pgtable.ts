@@ -1,6 +1,9 @@
+import type { Word } from '#port';
 import type { Level, Phys } from '../machine/address.ts';
+import type { Descriptor } from '../machine/descriptor.ts';
 import type { Geometry } from '../machine/geometry.ts';
 import type { MmOps } from './mm-ops.ts';
+import type { Stage2Attributes } from './stage2-prot.ts';
 
 /** No table. */
 export const NO_PGD: Phys = 0 as Phys;
@@ -16,4 +19,14 @@ export interface Pgtable {
   readonly pgd: Phys;
   readonly pgdPages: number;
   readonly ops: MmOps;
+}
+
+/** A stage-2 table: its leaves are encoded as the machine has them. */
+export interface Stage2Pgtable extends Pgtable {
+  readonly attributes: Stage2Attributes;
+}
+
+/** The table page that a table entry points to. */
+export function childOf(pgt: Pgtable, entry: Descriptor): Word {
+  return pgt.ops.wordOf(entry.address(pgt.geometry));
 }

@@ -29,11 +29,12 @@ export function* stage2Wrprotect(pgt: Pgtable, ipa: number, size: number): Op<Ou
 /**
  * Adds the permissions of `prot` to the leaf of `ipa`; never removes one. One TLBI by IPA, hinted with the leaf's level, if the walk
  * succeeded: a CPU that keeps the stricter entry only takes a spurious fault. Without a valid leaf nothing changes, and the guest
- * takes a translation fault next.
+ * takes a translation fault next. `invalid` for execution at one exception level: nothing to add to a leaf whose other level is unknown.
  */
 export function* stage2RelaxPerms(pgt: Pgtable, ipa: number, prot: number): Op<Outcome> {
+  if ((prot & (Prot.ux | Prot.px)) !== 0) return 'invalid';
   const set = new Attributes(permissions(prot), 0);
-  const clear = (prot & Prot.x) !== 0 ? new Attributes(0, S2_HI.XN) : NO_ATTRIBUTES;
+  const clear = (prot & Prot.x) !== 0 ? new Attributes(0, S2_HI.XN_MASK) : NO_ATTRIBUTES;
   const update = new AttributeUpdate(set, clear);
   const outcome = yield* walk(pgt, ipa, ONE_LEAF, update);
   if (outcome === 'ok') yield* pgt.ops.tlbFlushIpa(ipa, update.level);

@@ -1,19 +1,44 @@
 /** Birth and death of a stage-2 table (specification section 4.1). */
 import type { Op } from '#port';
 import type { Phys } from '../machine/address.ts';
+import type { MachineFeatures } from '../machine/features.ts';
 import { stage2Root, type Geometry } from '../machine/geometry.ts';
-import { decodeVtcr } from '../machine/vtcr.ts';
+import { decodeVtcr, encodeVtcr } from '../machine/vtcr.ts';
 import type { MmOps } from './mm-ops.ts';
 import type { Outcome } from './outcome.ts';
-import { NO_PGD, type Pgtable } from './pgtable.ts';
+import { childOf, NO_PGD, type Pgtable, type Stage2Pgtable } from './pgtable.ts';
+import { Stage2Attributes } from './stage2-prot.ts';
 import { Visit, walk, type VisitContext, type Visitor } from './walker.ts';
 
+/** What a table is made for. */
+export interface Stage2Config {
+  readonly geometry: Geometry;
+  readonly vtcr: number;
+  readonly attributes: Stage2Attributes;
+}
+
+/** A table for `ipaBits` bits on a machine. Throws on a PARange the architecture does not have. */
+export function stage2Config(
+  geometry: Geometry,
+  ipaBits: number,
+  features: MachineFeatures,
+): Stage2Config {
+  const { fwb, xnx } = features;
+  return {
+    geometry,
+    vtcr: encodeVtcr({ ...features, geometry, ipaBits }),
+    attributes: new Stage2Attributes({ fwb, xnx, lpa2: geometry.lpa2 }),
+  };
+}
+
 /** The handle of a table whose root is at `pgd`: input bits and start level come from VTCR_EL2, as the hardware takes them. */
-export function stage2Handle(geometry: Geometry, vtcr: number, pgd: Phys, ops: MmOps): Pgtable {
-  const { ipaBits, startLevel } = decodeVtcr(vtcr);
+export function stage2Handle(config: Stage2Config, pgd: Phys, ops: MmOps): Stage2Pgtable {
+  const { geometry, attributes } = config;
+  const { ipaBits, startLevel } = decodeVtcr(config.vtcr);
   const { pages } = stage2Root(geometry, ipaBits);
   return {
     geometry,
+    attributes,
     iaBits: ipaBits,
     iaLimit: 2 ** ipaBits,
     startLevel,
@@ -24,12 +49,12 @@ export function stage2Handle(geometry: Geometry, vtcr: number, pgd: Phys, ops: M
 }
 
 /** An empty table as VTCR_EL2 configures it; its `pgd` is {@link NO_PGD} when there was no memory for the root. */
-export function* stage2Init(geometry: Geometry, vtcr: number, ops: MmOps): Op<Pgtable> {
-  const { pages } = stage2Root(geometry, decodeVtcr(vtcr).ipaBits);
+export function* stage2Init(config: Stage2Config, ops: MmOps): Op<Stage2Pgtable> {
+  const { pages } = stage2Root(config.geometry, decodeVtcr(config.vtcr).ipaBits);
   const pgd = yield* ops.zallocPagesExact(pages);
   // The hardware walker has to see zeros.
   yield* ops.publishEntries();
-  return stage2Handle(geometry, vtcr, pgd, ops);
+  return stage2Handle(config, pgd, ops);
 }
 
 /**
@@ -55,8 +80,7 @@ class Stage2Free implements Visitor {
   *visit(context: VisitContext, reason: Visit): Op<Outcome> {
     if (!context.old.isValid()) return 'ok';
     yield* this.#pgt.ops.putPage(context.entry);
-    if (reason === Visit.tablePost)
-      yield* this.#pgt.ops.putPage(this.#pgt.ops.wordOf(context.old.address()));
+    if (reason === Visit.tablePost) yield* this.#pgt.ops.putPage(childOf(this.#pgt, context.old));
     return 'ok';
   }
 }

@@ -12,8 +12,7 @@ import { breakEntry, clearEntry, makeEntry } from './entry.ts';
 import { isLeafAllowed } from './leaf-fit.ts';
 import type { TableCache } from './mm-ops.ts';
 import type { Outcome } from './outcome.ts';
-import { NO_PGD, type Pgtable } from './pgtable.ts';
-import { stage2Attributes } from './stage2-prot.ts';
+import { childOf, NO_PGD, type Stage2Pgtable } from './pgtable.ts';
 import { Visit, VisitContext, walk, type Visitor } from './walker.ts';
 
 /** A map request: addresses and size in bytes, `prot` of {@link Prot} bits. */
@@ -30,8 +29,8 @@ export interface MapRequest {
  * Maps a range. `invalid` for a protection that cannot be encoded, `noMemory` when the cache ran dry: earlier leaves, and possibly an
  * empty table, then stay. TLB maintenance for what was replaced is complete on return; DSB ISHST follows the walk, failed or not.
  */
-export function* stage2Map(pgt: Pgtable, request: MapRequest): Op<Outcome> {
-  const attributes = stage2Attributes(request.prot);
+export function* stage2Map(pgt: Stage2Pgtable, request: MapRequest): Op<Outcome> {
+  const attributes = pgt.attributes.encode(request.prot);
   if (attributes === null) return 'invalid';
   const outcome = yield* walk(
     pgt,
@@ -48,14 +47,14 @@ const NO_ANCHOR: Word = 0;
 
 class Stage2Map implements Visitor {
   readonly flags = Visit.leaf | Visit.tablePre | Visit.tablePost;
-  readonly #pgt: Pgtable;
+  readonly #pgt: Stage2Pgtable;
   readonly #attributes: Attributes;
   readonly #cache: TableCache | null;
   #phys: number;
   /** The entry whose table is being collapsed. */
   #anchor = NO_ANCHOR;
 
-  constructor(pgt: Pgtable, request: MapRequest, attributes: Attributes) {
+  constructor(pgt: Stage2Pgtable, request: MapRequest, attributes: Attributes) {
     this.#pgt = pgt;
     this.#attributes = attributes;
     this.#cache = request.cache;
@@ -84,7 +83,7 @@ class Stage2Map implements Visitor {
   *#installLeaf(context: VisitContext): Op<void> {
     const { entry, old, level } = context;
     const { ops, geometry } = this.#pgt;
-    const leaf = Descriptor.leaf(this.#phys as Phys, level, this.#attributes);
+    const leaf = Descriptor.leaf(geometry, this.#phys as Phys, level, this.#attributes);
     this.#phys += geometry.sizeOf(level);
     if (!old.isValid()) {
       yield* makeEntry(context, leaf);
@@ -103,10 +102,10 @@ class Stage2Map implements Visitor {
     if (child === NO_PGD) return 'noMemory';
     if (context.old.isValid()) {
       yield* breakEntry(this.#pgt, context, context.level);
-      yield* makeEntry(context, Descriptor.table(child));
+      yield* makeEntry(context, Descriptor.table(this.#pgt.geometry, child));
       return 'ok';
     }
-    yield* makeEntry(context, Descriptor.table(child));
+    yield* makeEntry(context, Descriptor.table(this.#pgt.geometry, child));
     yield* ops.getPage(context.entry);
     return 'ok';
   }
@@ -126,7 +125,7 @@ class Stage2Map implements Visitor {
     const { ops } = this.#pgt;
     // The anchor changed since the walker loaded it: its valid bit is clear, its address stands.
     const now = yield* loadDescriptor(entry);
-    yield* ops.putPage(ops.wordOf(now.address()));
+    yield* ops.putPage(childOf(this.#pgt, now));
     yield* ops.putPage(entry);
     if (this.#anchor !== entry) return;
     this.#anchor = NO_ANCHOR;

@@ -1,6 +1,6 @@
 import type { Op } from '#port';
 import { breakEntry } from './entry.ts';
-import type { Pgtable } from './pgtable.ts';
+import { childOf, type Pgtable } from './pgtable.ts';
 import type { VisitContext } from './walker.ts';
 
 /** A table's removal takes walk-cache entries with it: no level hint may narrow that (the fix of 6.9, applied here). */
@@ -12,7 +12,7 @@ const TABLE_REMOVED = 0;
  */
 export function* removeTableIfEmpty(pgt: Pgtable, context: VisitContext): Op<void> {
   const { ops } = pgt;
-  const child = ops.wordOf(context.old.address());
+  const child = childOf(pgt, context.old);
   if ((yield* ops.pageCount(child)) !== 1) return;
   yield* breakEntry(pgt, context, TABLE_REMOVED);
   yield* ops.putPage(context.entry);

@@ -11,7 +11,7 @@ import { loadDescriptor, type Descriptor } from '../machine/descriptor.ts';
 import type { Level } from '../machine/address.ts';
 import { DESCRIPTOR_BYTES, LAST_LEVEL } from '../machine/geometry.ts';
 import type { Outcome } from './outcome.ts';
-import { NO_PGD, type Pgtable } from './pgtable.ts';
+import { childOf, NO_PGD, type Pgtable } from './pgtable.ts';
 
 /** When a visitor wants to be called. */
 export const Visit = {
@@ -127,14 +127,14 @@ class Walk implements WalkRange {
       }
     }
     if (outcome !== 'ok') return outcome;
-    const { geometry, ops } = this.#pgt;
+    const { geometry } = this.#pgt;
     if (!old.isTable(level)) {
       // Rounded: the cursor may have been inside the entry.
       this.#cursor = geometry.alignDown(addr, level) + geometry.sizeOf(level);
       return 'ok';
     }
     // A tablePre visitor that broke the entry still has the child walked: `old` is from before.
-    outcome = yield* this.#walkTable(ops.wordOf(old.address()), (level + 1) as Level);
+    outcome = yield* this.#walkTable(childOf(this.#pgt, old), (level + 1) as Level);
     if (outcome !== 'ok' || (flags & Visit.tablePost) === 0) return outcome;
     return yield* visitor.visit(context, Visit.tablePost);
   }

@@ -6,7 +6,7 @@ import { now, type Op } from '#port';
 import type { Phys } from '../machine/address.ts';
 import { FRAME_BYTES, GUEST_RAM_BASE } from '../machine/frames.ts';
 import type { Memcache } from '../kvm/memcache.ts';
-import type { Pgtable } from '../pgtable/pgtable.ts';
+import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
 import { stage2Mkyoung, stage2RelaxPerms, stage2Wrprotect } from '../pgtable/stage2-attributes.ts';
 import { stage2Map } from '../pgtable/stage2-map.ts';
 import { Prot } from '../pgtable/stage2-prot.ts';
@@ -52,7 +52,7 @@ export class PgtableBatch {
     return now() - since;
   }
 
-  *#prepare(pgt: Pgtable, operation: PgtableOperation): Op<void> {
+  *#prepare(pgt: Stage2Pgtable, operation: PgtableOperation): Op<void> {
     yield* stage2Unmap(pgt, this.#ipa, this.#bytes);
     yield* this.#mapAll(pgt);
     if (operation === 'map' || operation === 'mapByHand') yield* this.#clearLeaves(pgt);
@@ -60,14 +60,14 @@ export class PgtableBatch {
   }
 
   /** Unmaps all but the last page of each table, so that the tables stay: an allocation is not part of the walk. */
-  *#clearLeaves(pgt: Pgtable): Op<void> {
+  *#clearLeaves(pgt: Stage2Pgtable): Op<void> {
     const reach = pgt.geometry.sizeOf(2);
     for (let at = this.#ipa; at < this.#ipa + this.#bytes; at += reach) {
       yield* stage2Unmap(pgt, at, reach - FRAME_BYTES);
     }
   }
 
-  *#perform(pgt: Pgtable, operation: PgtableOperation): Op<void> {
+  *#perform(pgt: Stage2Pgtable, operation: PgtableOperation): Op<void> {
     if (operation === 'map') yield* this.#mapAll(pgt);
     else if (operation === 'mapByHand') yield* this.#mapAllByHand(pgt);
     else if (operation === 'relax') yield* this.#relaxAll(pgt);
@@ -76,7 +76,7 @@ export class PgtableBatch {
     else yield* stage2Unmap(pgt, this.#ipa, this.#bytes);
   }
 
-  *#mapAll(pgt: Pgtable): Op<void> {
+  *#mapAll(pgt: Stage2Pgtable): Op<void> {
     const cache = this.#memcache;
     for (let offset = 0; offset < this.#bytes; offset += FRAME_BYTES) {
       yield* cache.topUp(this.#world.vm.memcachePagesMin);
@@ -85,20 +85,20 @@ export class PgtableBatch {
     }
   }
 
-  *#mapAllByHand(pgt: Pgtable): Op<void> {
+  *#mapAllByHand(pgt: Stage2Pgtable): Op<void> {
     for (let offset = 0; offset < this.#bytes; offset += FRAME_BYTES) {
       yield* this.#memcache.topUp(this.#world.vm.memcachePagesMin);
       yield* mapByHand(pgt, this.#world.memory, this.#ipa + offset, frameAt(offset));
     }
   }
 
-  *#relaxAll(pgt: Pgtable): Op<void> {
+  *#relaxAll(pgt: Stage2Pgtable): Op<void> {
     for (let offset = 0; offset < this.#bytes; offset += FRAME_BYTES) {
       yield* stage2RelaxPerms(pgt, this.#ipa + offset, RW);
     }
   }
 
-  *#mkyoungAll(pgt: Pgtable): Op<void> {
+  *#mkyoungAll(pgt: Stage2Pgtable): Op<void> {
     for (let offset = 0; offset < this.#bytes; offset += FRAME_BYTES) {
       yield* stage2Mkyoung(pgt, this.#ipa + offset);
     }

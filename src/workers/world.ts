@@ -8,6 +8,7 @@ import { Vm } from '../kvm/vm.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
 import type { Vmid } from '../machine/address.ts';
 import { CPU_CACHE_BYTES, Cpu } from '../machine/cpu.ts';
+import { ARMV8_0 } from '../machine/features.ts';
 import { FrameZone, PhysicalMemory } from '../machine/frames.ts';
 import { GEOMETRY_4K } from '../machine/geometry.ts';
 import { Interconnect } from '../machine/tlbi.ts';
@@ -40,6 +41,7 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
     ipaBits: scenario.ipaBits,
     vmid: GUEST_VMID,
     geometry: GEOMETRY_4K,
+    features: ARMV8_0,
     memory,
     mmu: new Stage2Mmu({
       tables: memory.tables,
@@ -66,6 +68,7 @@ export function cpuOf(world: World, vcpu: number): Cpu {
     id: vcpu,
     memory: world.memory,
     geometry: GEOMETRY_4K,
+    features: ARMV8_0,
     interconnect: world.interconnect,
     caches: world.layout.cpuCaches + vcpu * CPU_CACHE_BYTES,
   });

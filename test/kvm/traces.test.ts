@@ -10,7 +10,7 @@ import { NO_HINT, TlbiKind } from '../../src/machine/tlbi.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
 import { stage2Unmap } from '../../src/pgtable/stage2-unmap.ts';
-import type { Pgtable } from '../../src/pgtable/pgtable.ts';
+import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
 import { Guest, inFaults, Lab, MIB, only, PAGE, RAM, toLock, type Seen } from '../support/lab.ts';
 
@@ -128,7 +128,7 @@ test('B3: a 2M block over a table collapses it: one flush of the VMID, every ref
   const guest = new Guest(lab, 0);
   drive(guest.touch(IPA, 'read'));
   const cache = guest.vcpu.memcache;
-  const pgt = drive(guest.world.vm.pgt()) as Pgtable;
+  const pgt = drive(guest.world.vm.pgt()) as Stage2Pgtable;
   const prot = Prot.r | Prot.w;
   const block = { ipa: IPA, size: 2 * MIB, phys: 0x8000_0000 as Phys, prot, cache };
   const events = lab.run(new Scripted([]), [() => stage2Map(pgt, block)]);
@@ -161,7 +161,7 @@ test('B4: a write to page 3 of a read-only block while logging dissolves the blo
   const guest = new Guest(lab, 0);
   drive(lab.slot.enableLogging());
   drive(guest.vcpu.memcache.topUp(2));
-  const pgt = drive(lab.world.vm.pgt()) as Pgtable;
+  const pgt = drive(lab.world.vm.pgt()) as Stage2Pgtable;
   const cache = guest.vcpu.memcache;
   const block = { ipa: IPA, size: 2 * MIB, phys: 0x8000_0000 as Phys, prot: Prot.r, cache };
   expect(drive(stage2Map(pgt, block))).toBe('ok');
@@ -189,7 +189,7 @@ test('B5: unmapping the range of that block frees page, T3 and T2, each entry af
   const guest = new Guest(lab, 0);
   drive(guest.touch(IPA + 3 * PAGE, 'write'));
   expect(lab.references(IPA + 3 * PAGE)).toEqual([2, 2, 2]);
-  const pgt = drive(guest.world.vm.pgt()) as Pgtable;
+  const pgt = drive(guest.world.vm.pgt()) as Stage2Pgtable;
   const events = lab.run(new Scripted([]), [() => stage2Unmap(pgt, IPA, 2 * MIB)]);
   const leaf = '00400000800007ff';
   const [before, after] = [loadsOfT3(3, leaf).slice(0, 4), loadsOfT3(3, leaf).slice(4)];

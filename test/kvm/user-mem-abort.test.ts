@@ -8,6 +8,7 @@ import { handleGuestAbort } from '../../src/kvm/guest-abort.ts';
 import { discardSlot } from '../../src/kvm/host-operations.ts';
 import type { AbortResult } from '../../src/kvm/vcpu.ts';
 import type { Hva, Ipa, Phys } from '../../src/machine/address.ts';
+import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import type { AccessKind } from '../../src/machine/cpu.ts';
 import { NO_FRAME } from '../../src/machine/frames.ts';
 import { FaultRecord, FSC } from '../../src/machine/syndrome.ts';
@@ -182,7 +183,7 @@ test('in 500 schedules of a fault and a discard no leaf and no TLB entry maps a 
     lab.runWith(new RandomScheduler(seed), [() => guest.touch(RAM, 'write'), discard]);
     const leaf = lab.path(RAM).at(-1)?.value;
     const frame = lab.world.vm.parts.host.lookup(lab.slot.layout.hva);
-    const mapped = leaf?.isValid() === true ? leaf.address() : NO_FRAME;
+    const mapped = leaf?.isValid() === true ? leaf.address(GEOMETRY_4K) : NO_FRAME;
     expect({ seed, mapped }).toEqual({ seed, mapped: frame });
     expect({ seed, faults: drive(guest.touch(RAM, 'read')) }).toEqual({
       seed,

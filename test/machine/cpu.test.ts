@@ -11,11 +11,12 @@ import {
 } from '../../src/machine/address.ts';
 import { FAULTED, type AccessKind, type Cpu } from '../../src/machine/cpu.ts';
 import { FRAME_BYTES, GUEST_RAM_BASE } from '../../src/machine/frames.ts';
+import type { MachineFeatures } from '../../src/machine/features.ts';
 import { FSC } from '../../src/machine/syndrome.ts';
 import { NO_HINT, TlbiKind, type TlbiCommand } from '../../src/machine/tlbi.ts';
 import { encodeVttbr } from '../../src/machine/vtcr.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
-import { TinyMachine, descriptorLoads, type Seen, vtcrOf } from '../support/tiny-machine.ts';
+import { TinyMachine, descriptorLoads, type Seen, configOf } from '../support/tiny-machine.ts';
 
 const PAGE_BITS = 0x0040_0000_0000_07ffn;
 const R = 1n << 6n;
@@ -23,7 +24,7 @@ const W = 1n << 7n;
 const AF = 1n << 10n;
 const XN = 1n << 54n;
 const AT = ipa(0x4060_3000);
-const VTCR = vtcrOf(40);
+const VTCR = configOf(40).vtcr;
 
 /** The frame of guest RAM as the address field of a descriptor. */
 const frame = (index: number): bigint => BigInt(GUEST_RAM_BASE + index * FRAME_BYTES);
@@ -35,8 +36,8 @@ class Bench {
   readonly root: Phys;
   readonly cpu: Cpu;
 
-  constructor(guestFrames = 8) {
-    this.machine = new TinyMachine({ guestFrames, cpus: 2 });
+  constructor(guestFrames = 8, features: Partial<MachineFeatures> = {}) {
+    this.machine = new TinyMachine({ guestFrames, cpus: 2, features });
     this.root = drive(this.machine.main.memory.tables.zallocContiguous(2));
     this.cpu = this.machine.main.cpu(0);
     this.load(1);
@@ -176,6 +177,23 @@ describe('a fault', () => {
     expect(open.access(AT, 'exec').at).toBe(open.wordOf(5));
   });
 
+  test.each([
+    ['none', 0n, true],
+    ['EL0 only', 1n << 53n, false],
+    ['nobody', XN, false],
+    ['EL1 only', XN | (1n << 53n), true],
+  ] as const)('with XNX a fetch at EL1 reads both XN bits: %s', (_who, xn, isAllowed) => {
+    const bench = new Bench(8, { xnx: true });
+    bench.plant(AT, 3, page(5, (PAGE_BITS & ~XN) | xn));
+    expect(bench.access(AT, 'exec').at).toBe(isAllowed ? bench.wordOf(5) : FAULTED);
+  });
+
+  test('without XNX bit 53 means nothing', () => {
+    const bench = new Bench();
+    bench.plant(AT, 3, page(5, (PAGE_BITS & ~XN) | (1n << 53n)));
+    expect(bench.access(AT, 'exec').at).toBe(bench.wordOf(5));
+  });
+
   test('of permission in a block has the level of the block, cached or not', () => {
     const bench = new Bench();
     bench.plant(0x4060_0000, 2, block(0) & ~W);
@@ -312,7 +330,7 @@ test('registers decide root, VMID and input size', () => {
   drive(bench.cpu.leaveGuest());
   const tables = bench.machine.main.memory.tables;
   const root = drive(tables.zallocContiguous(4));
-  const vtcr = vtcrOf(32);
+  const vtcr = configOf(32).vtcr;
   bench.cpu.load({ vtcr, vttbr: encodeVttbr(root, 9 as Vmid) });
   bench.machine.plant(root, 2, 0xc020_3000, 3, page(6));
   expect(bench.access(ipa(0xc020_3000))).toMatchObject({ at: bench.wordOf(6), loads: 2 });

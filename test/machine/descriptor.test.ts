@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { Order, drive } from '../../src/engine/explore.ts';
 import { EventKind } from '../../src/engine/events.ts';
 import { phys, type Level } from '../../src/machine/address.ts';
+import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import {
   Attributes,
   Descriptor,
@@ -59,7 +60,7 @@ describe('a leaf', () => {
       0x0040_0000_8000_07c7n,
     ],
   ] as const)('%s has its published bits', (_what, level, attributes, bits) => {
-    expect(Descriptor.leaf(PA, level, attributes).toBigInt()).toBe(bits);
+    expect(Descriptor.leaf(GEOMETRY_4K, PA, level, attributes).toBigInt()).toBe(bits);
   });
 
   test.each([
@@ -67,17 +68,19 @@ describe('a leaf', () => {
     [0xf_8000_1000, 0x0040_000f_8000_17ffn],
     [0xffff_ffff_f000, 0x0040_ffff_ffff_f7ffn],
   ])('keeps address %d in both halves', (address, bits) => {
-    const leaf = Descriptor.leaf(phys(address), 3, rwNotExecutable);
+    const leaf = Descriptor.leaf(GEOMETRY_4K, phys(address), 3, rwNotExecutable);
     expect(leaf.toBigInt()).toBe(bits);
-    expect(leaf.address()).toBe(address);
-    expect(leaf.invalidated().address()).toBe(address);
+    expect(leaf.address(GEOMETRY_4K)).toBe(address);
+    expect(leaf.invalidated().address(GEOMETRY_4K)).toBe(address);
   });
 });
 
 test('a table pointer is valid, table and address, nothing else', () => {
-  expect(Descriptor.table(PA).toBigInt()).toBe(0x8000_0003n);
-  expect(Descriptor.table(phys(0x10_0000_1000)).toBigInt()).toBe(0x10_0000_1003n);
-  expect(Descriptor.table(phys(0x10_8000_1000)).address()).toBe(0x10_8000_1000);
+  expect(Descriptor.table(GEOMETRY_4K, PA).toBigInt()).toBe(0x8000_0003n);
+  expect(Descriptor.table(GEOMETRY_4K, phys(0x10_0000_1000)).toBigInt()).toBe(0x10_0000_1003n);
+  expect(Descriptor.table(GEOMETRY_4K, phys(0x10_8000_1000)).address(GEOMETRY_4K)).toBe(
+    0x10_8000_1000,
+  );
 });
 
 describe('predicates', () => {
@@ -105,15 +108,11 @@ describe('predicates', () => {
     ]);
   });
 
-  test.each([
-    [0xf, true],
-    [0x1, false],
-    [0x5, false],
-    [0x0, false],
-    [0x7, false],
-  ])('memory attributes %d are cacheable: %s', (memAttr, isCacheable) => {
-    // The bits around the field are set: they must not be read with it.
-    expect(new Descriptor((memAttr << 2) | ~0x3c, -1).isCacheable()).toBe(isCacheable);
+  test('memory attributes are bits 5:2, and no others', () => {
+    const values = [0xf, 0x1, 0x5, 0x0, 0x6].map((memAttr) =>
+      new Descriptor((memAttr << 2) | ~0x3c, -1).memAttr(),
+    );
+    expect(values).toEqual([0xf, 0x1, 0x5, 0x0, 0x6]);
   });
 
   test('equal descriptors are equal in both halves', () => {
@@ -149,7 +148,7 @@ describe('attribute edits', () => {
       fc.property(anyDescriptor, anyHalf, anyHalf, anyHalf, anyHalf, (before, a, b, c, d) => {
         const after = before.withAttributes(new Attributes(a, b), new Attributes(c, d));
         expect(after.toBigInt() & fixed).toBe(before.toBigInt() & fixed);
-        expect(after.address()).toBe(before.address());
+        expect(after.address(GEOMETRY_4K)).toBe(before.address(GEOMETRY_4K));
         expect(after.isValid()).toBe(before.isValid());
       }),
       { seed: 4, numRuns: 300 },
@@ -167,14 +166,14 @@ test('invalidation clears the valid bit alone', () => {
 });
 
 describe('the canonical form', () => {
-  const table = Descriptor.table(phys(0x10_0000_1000));
+  const table = Descriptor.table(GEOMETRY_4K, phys(0x10_0000_1000));
 
   test.each([0, 1, 2] as const)('of a table at level %d has no address', (level: Level) => {
     expect(table.canonical(level).toBigInt()).toBe(3n);
   });
 
   test('of a leaf is the leaf', () => {
-    const block = Descriptor.leaf(PA, 2, rwNotExecutable);
+    const block = Descriptor.leaf(GEOMETRY_4K, PA, 2, rwNotExecutable);
     expect(block.canonical(2).toBigInt()).toBe(block.toBigInt());
     // What would be a table above is a page here.
     expect(table.canonical(3).toBigInt()).toBe(table.toBigInt());
@@ -189,7 +188,7 @@ describe('the canonical form', () => {
 test('an entry is stored and loaded by one 64-bit operation with its label', () => {
   const machine = new TinyMachine();
   const at = machine.tableZone.contents + 8;
-  const leaf = Descriptor.leaf(phys(0xffff_8000_1000), 3, rwNotExecutable);
+  const leaf = Descriptor.leaf(GEOMETRY_4K, phys(0xffff_8000_1000), 3, rwNotExecutable);
   const seen = machine.alone(function* () {
     yield* storeDescriptor(at, leaf, Order.release);
     expect((yield* loadDescriptor(at)).equals(leaf)).toBe(true);

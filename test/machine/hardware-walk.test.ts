@@ -15,6 +15,8 @@ const PAGE = 0x0040_0009_8000_07ffn;
 const BLOCK = 0x0040_0009_8000_07fdn;
 const AF = 1n << 10n;
 const VMID = 3 as Vmid;
+/** 4K, 48 bits of address. */
+const PLAIN = { vmid: VMID, highBits: 'none', blockLevelMin: 1 } as const;
 
 class Bench {
   readonly machine = new TinyMachine({ tableFrames: 24 });
@@ -25,7 +27,7 @@ class Bench {
   constructor(ipaBits: number, startLevel: Level, rootPages: number) {
     const { memory } = this.machine.main;
     const root = drive(memory.tables.zallocContiguous(rootPages));
-    this.regime = { root, vmid: VMID, ipaLimit: 2 ** ipaBits, startLevel };
+    this.regime = { ...PLAIN, root, ipaLimit: 2 ** ipaBits, startLevel };
     // Over guest memory that nothing else uses here.
     this.walkCache = new TranslationArray(this.machine.guestZone.contents, 16, GEOMETRY_4K);
     this.walker = new HardwareWalker(memory, GEOMETRY_4K, this.walkCache);
@@ -196,7 +198,7 @@ test('a table above 4 GiB with bit 31 set is followed', () => {
   put(3, 3, PAGE);
   const cache = new TranslationArray(machine.guestZone.contents, 16, GEOMETRY_4K);
   const walker = new HardwareWalker(memory as never, GEOMETRY_4K, cache);
-  const regime = { root: phys(base), vmid: VMID, ipaLimit: 2 ** 40, startLevel: 1 } as const;
+  const regime = { ...PLAIN, root: phys(base), ipaLimit: 2 ** 40, startLevel: 1 } as const;
   // Once by the root, once by the cached table.
   expect(drive(walker.walk(ipa(0x4020_3000), regime))).toBe('leaf');
   expect(drive(walker.walk(ipa(0x4020_3000), regime))).toBe('leaf');

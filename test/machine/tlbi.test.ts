@@ -33,12 +33,12 @@ import {
   descriptorLoads,
   type Seen,
   type TinyAgent,
-  vtcrOf,
+  configOf,
 } from '../support/tiny-machine.ts';
 
 const VMID = 1 as Vmid;
 const AT = ipa(0x4060_3000);
-const VTCR = vtcrOf(40);
+const VTCR = configOf(40).vtcr;
 const PAGE_BITS = 0x0040_0000_0000_07ffn;
 const frame = (index: number): bigint => BigInt(GUEST_RAM_BASE + index * FRAME_BYTES);
 const flushPage = (address: Ipa = AT, level: Level = 3): TlbiCommand => ({

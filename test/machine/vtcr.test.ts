@@ -10,10 +10,11 @@ const MACHINE = {
   paBits: 48,
   hardwareAccessFlag: true,
   vmidBits: 8,
-  lpa2: false,
 } as const;
 const GEOMETRY_16K = new Geometry(14);
 const GEOMETRY_64K = new Geometry(16);
+const GEOMETRY_4K_LPA2 = new Geometry(12, true);
+const GEOMETRY_16K_LPA2 = new Geometry(14, true);
 
 describe('VTCR_EL2', () => {
   test('has the published value for 40 bits of IPA', () => {
@@ -47,7 +48,7 @@ describe('VTCR_EL2', () => {
   ])('%d bits of IPA, 4K, 16K and 64K', (ipaBits, ...expected) => {
     const shown = [GEOMETRY_4K, GEOMETRY_16K, GEOMETRY_64K].map((geometry) => {
       const { startLevel, pages } = stage2Root(geometry, ipaBits);
-      const vtcr = encodeVtcr({ ...MACHINE, geometry, ipaBits, paBits: 52, lpa2: ipaBits > 48 });
+      const vtcr = encodeVtcr({ ...MACHINE, geometry, ipaBits, paBits: 52 });
       return [4 - startLevel, startLevel, (vtcr >>> 6) & 3, pages].join('/');
     });
     expect(shown).toEqual(expected);
@@ -62,7 +63,7 @@ describe('VTCR_EL2', () => {
   });
 
   test('DS is bit 32', () => {
-    expect(encodeVtcr({ ...MACHINE, lpa2: true })).toBe(0x1_8025_3558);
+    expect(encodeVtcr({ ...MACHINE, geometry: GEOMETRY_4K_LPA2 })).toBe(0x1_8025_3558);
   });
 
   test('the reserved granule is refused, and one that does not exist', () => {
@@ -81,8 +82,13 @@ describe('VTCR_EL2', () => {
 
   test('decodes to what it was made from', () => {
     const fields = fc.record({
-      geometry: fc.constantFrom(GEOMETRY_4K, GEOMETRY_16K, GEOMETRY_64K),
-      lpa2: fc.boolean(),
+      geometry: fc.constantFrom(
+        GEOMETRY_4K,
+        GEOMETRY_16K,
+        GEOMETRY_64K,
+        GEOMETRY_4K_LPA2,
+        GEOMETRY_16K_LPA2,
+      ),
       ipaBits: fc.integer({ min: 32, max: 52 }),
       paBits: fc.constantFrom(32, 36, 40, 42, 44, 48, 52),
       hardwareAccessFlag: fc.boolean(),
@@ -90,9 +96,9 @@ describe('VTCR_EL2', () => {
     });
     fc.assert(
       fc.property(fields, (from) => {
-        const { geometry, ipaBits, lpa2 } = from;
+        const { geometry, ipaBits } = from;
         const { startLevel } = stage2Root(geometry, ipaBits);
-        const { pageShift } = geometry;
+        const { pageShift, lpa2 } = geometry;
         expect(decodeVtcr(encodeVtcr(from))).toEqual({ pageShift, ipaBits, startLevel, lpa2 });
       }),
       { seed: 6, numRuns: 200 },
@@ -106,8 +112,13 @@ describe('VTTBR_EL2', () => {
     expect([lo >>> 0, hi >>> 0]).toEqual([0x8000_2000, 0xff01_0010]);
   });
 
+  test('has the root’s bits 51:48 in bits 5:2', () => {
+    const { lo, hi } = encodeVttbr(0xa_0010_8000_2000 as Phys, 1 as Vmid);
+    expect([lo >>> 0, hi >>> 0]).toEqual([0x8000_2028, 0x0001_0010]);
+  });
+
   test('decodes to what it was made from', () => {
-    const page = fc.integer({ min: 0, max: 2 ** 36 - 1 });
+    const page = fc.integer({ min: 0, max: 2 ** 40 - 1 });
     fc.assert(
       fc.property(page, fc.integer({ min: 0, max: 0xffff }), (number, vmid) => {
         const root = number * 4096;

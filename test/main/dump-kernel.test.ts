@@ -34,7 +34,7 @@ function snapshotOf(table: TestTable): Snapshot {
       vttbr: '0x0001001000000000',
     },
     geometry: GEOMETRY_4K,
-    entries: drive(dumpTable(table.pgt, { geometry: GEOMETRY_4K, lpa2: false })),
+    entries: drive(dumpTable(table.pgt)),
   };
 }
 

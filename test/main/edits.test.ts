@@ -190,7 +190,7 @@ test('an edit of what engine threads never loads is refused', async () => {
 
 describe('edited sources', () => {
   const file = 'src/pgtable/stage2-prot.ts';
-  const find = 'return ENCODED[prot & PROT_MASK] ?? null;';
+  const find = 'return this.#encoded[prot & PROT_MASK] ?? null;';
   const edit = (replace: string, found: string = find): SourceEdit => ({
     file,
     find: found,
@@ -199,26 +199,26 @@ describe('edited sources', () => {
 
   test('hold the replacement in the place of the text, as it is', () => {
     const text = editedSources([edit('return null; // $& $1')]).get(file);
-    expect(text).toContain('  return null; // $& $1\n}');
+    expect(text).toContain('    return null; // $& $1\n  }');
     expect(text).not.toContain(find);
   });
 
   test('of several edits of a file: each sees what those before it made', () => {
     const texts = editedSources([edit('return first();'), edit('second()', 'first()')]);
     expect(texts.size).toBe(1);
-    expect(texts.get(file)).toContain('  return second();\n}');
+    expect(texts.get(file)).toContain('    return second();\n  }');
   });
 
   test('may be broken on the way and mended', () => {
     const texts = editedSources([edit('return first(;'), edit('return null;', 'return first(;')]);
-    expect(texts.get(file)).toContain('  return null;\n}');
+    expect(texts.get(file)).toContain('    return null;\n  }');
   });
 
   test('blame the edit that broke a file, not a later one', () => {
     const edits = [
       planted.harmless,
       edit('return first(;'),
-      edit('/** Later.', '/** What a mapping allows.'),
+      edit('* Later.', '* What a mapping allows.'),
     ];
     expect(() => editedSources(edits)).toThrow(EditError);
     expect(() => editedSources(edits)).toThrow(/^edit 2: replace: src\/pgtable\/stage2-prot\.ts: /);

@@ -5,14 +5,13 @@ import { RandomScheduler } from '../../src/explore/random.ts';
 import type { Level } from '../../src/machine/address.ts';
 import { Descriptor, storeDescriptor } from '../../src/machine/descriptor.ts';
 import type { FrameZone } from '../../src/machine/frames.ts';
-import { Geometry } from '../../src/machine/geometry.ts';
-import { encodeVtcr } from '../../src/machine/vtcr.ts';
+import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import type { Outcome } from '../../src/pgtable/outcome.ts';
 import { NO_PGD, type Pgtable } from '../../src/pgtable/pgtable.ts';
 import { stage2Init } from '../../src/pgtable/stage2-init.ts';
 import { Visit, walk, type VisitContext, type Visitor } from '../../src/pgtable/walker.ts';
 import { RecordingOps } from '../pgtable/helpers.ts';
-import { TinyMachine } from '../support/tiny-machine.ts';
+import { TinyMachine, configOf, geometryOf } from '../support/tiny-machine.ts';
 
 const NAMES = { [Visit.leaf]: 'leaf', [Visit.tablePre]: 'pre', [Visit.tablePost]: 'post' } as const;
 const FLAG_SETS = [0, 1, 2, 3, 4, 5, 6, 7] as const;
@@ -46,25 +45,14 @@ class Diary implements Visitor {
     this.visits.push(at(NAMES[reason], level, addr));
     if (this.#tables === null || reason !== Visit.leaf || level === 3) return 'ok';
     const child = yield* this.#tables.zalloc();
-    yield* storeDescriptor(entry, Descriptor.table(child), Order.release);
+    yield* storeDescriptor(entry, Descriptor.table(GEOMETRY_4K, child), Order.release);
     return 'ok';
   }
 }
 
 function tableOn(machine: TinyMachine, pageShift: number, ipaBits: number): Pgtable {
-  const geometry = new Geometry(pageShift);
-  const lpa2 = ipaBits === 52;
-  const paBits = lpa2 ? 52 : 48;
-  const fields = {
-    geometry,
-    ipaBits,
-    paBits,
-    lpa2,
-    hardwareAccessFlag: false,
-    vmidBits: 8,
-  } as const;
   const ops = new RecordingOps(machine.main.memory.tables);
-  return drive(stage2Init(geometry, encodeVtcr(fields), ops));
+  return drive(stage2Init(configOf(ipaBits, geometryOf(pageShift, ipaBits)), ops));
 }
 
 /** Two pages in two tables of level 3, to be walked from a byte inside the first. */

@@ -5,14 +5,12 @@ import { drive } from '../../src/engine/explore.ts';
 import { Barrier } from '../../src/engine/port.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
 import type { Phys } from '../../src/machine/address.ts';
-import { Geometry } from '../../src/machine/geometry.ts';
-import { encodeVtcr } from '../../src/machine/vtcr.ts';
 import { stage2Destroy, stage2Init } from '../../src/pgtable/stage2-init.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
-import type { Pgtable } from '../../src/pgtable/pgtable.ts';
+import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import { LimitedCache, RecordingOps, RW } from '../pgtable/helpers.ts';
 import { Guest, Lab, only, PAGE, RAM } from '../support/lab.ts';
-import { TinyMachine } from '../support/tiny-machine.ts';
+import { TinyMachine, configOf, geometryOf } from '../support/tiny-machine.ts';
 
 /** The table of section 1.7: bits of IPA, then start level and root pages per granule. */
 const MATRIX = [
@@ -122,12 +120,6 @@ const ROWS = MATRIX.flatMap(({ bits, shapes }) =>
   }),
 );
 
-function vtcrOf(geometry: Geometry, ipaBits: number): number {
-  const lpa2 = ipaBits === 52 && geometry.pageShift !== 16;
-  const paBits = ipaBits === 52 ? 52 : 48;
-  return encodeVtcr({ geometry, ipaBits, paBits, lpa2, hardwareAccessFlag: false, vmidBits: 8 });
-}
-
 describe('the IPA x granule matrix', () => {
   test.each(ROWS)(
     '$bits bits, pages of 2^$pageShift: start level $startLevel, $pages root pages, aligned',
@@ -136,11 +128,11 @@ describe('the IPA x granule matrix', () => {
       const machine = new TinyMachine({ tableFrames: 40, tableBytes: page });
       const zone = machine.main.memory.tables;
       const ops = new RecordingOps(zone);
-      const geometry = new Geometry(pageShift);
+      const geometry = geometryOf(pageShift, bits);
       const inUse = (): number => zone.accounts().used - zone.accounts().free;
       // So that nothing is aligned by accident.
       drive(zone.zalloc());
-      const pgt = drive(stage2Init(geometry, vtcrOf(geometry, bits), ops));
+      const pgt = drive(stage2Init(configOf(bits, geometry), ops));
       expect([pgt.startLevel, pgt.pgdPages]).toEqual([startLevel, pages]);
       expect(pgt.pgd % (pages * page)).toBe(0);
       expect(inUse()).toBe(1 + pages);
@@ -170,7 +162,7 @@ function populated(): Lab {
   const lab = new Lab({ frames: 32 });
   const guest = new Guest(lab, 0);
   for (let page = 0; page < 10; page++) drive(guest.touch(RAM + page * PAGE, 'write'));
-  const pgt = drive(lab.world.vm.pgt()) as Pgtable;
+  const pgt = drive(lab.world.vm.pgt()) as Stage2Pgtable;
   const block = { ipa: 2 ** 31, size: 2 ** 30, phys: (2 ** 31) as Phys, prot: RW, cache: null };
   expect(drive(stage2Map(pgt, block))).toBe('ok');
   return lab;

@@ -8,7 +8,7 @@ import type { Hva, Phys } from '../../src/machine/address.ts';
 import { FSC } from '../../src/machine/syndrome.ts';
 import { TlbiKind } from '../../src/machine/tlbi.ts';
 import { MISS } from '../../src/machine/translation-array.ts';
-import type { Pgtable } from '../../src/pgtable/pgtable.ts';
+import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
 import { stage2Unmap } from '../../src/pgtable/stage2-unmap.ts';
 import { G1, M2, RO, RW, TestTable } from '../pgtable/helpers.ts';
@@ -34,7 +34,7 @@ const at = (page: number): number => RAM + page * PAGE;
 /** Maps the first 2 MiB of the slot as a block, as the vCPU's fault would. */
 function* mapBlock(guest: Guest): Op<void> {
   yield* guest.vcpu.memcache.topUp(2);
-  const pgt = (yield* guest.world.vm.pgt()) as Pgtable;
+  const pgt = (yield* guest.world.vm.pgt()) as Stage2Pgtable;
   const { memcache: cache } = guest.vcpu;
   yield* stage2Map(pgt, { ipa: RAM, size: M2, phys: HOST_RAM as Phys, prot: RW, cache });
 }
@@ -149,7 +149,7 @@ describe('unmap', () => {
     expect(drive(guest.touch(at(9), 'write'))).toBe(0);
     // A page beside the block keeps the table.
     expect(drive(guest.touch(at(PAGES), 'write'))).toBe(1);
-    const pgt = drive(lab.view().vm.pgt()) as Pgtable;
+    const pgt = drive(lab.view().vm.pgt()) as Stage2Pgtable;
     const events = lab.run(new Scripted([]), [() => stage2Unmap(pgt, at(5), PAGE)]);
     expect(tlbis(events)).toEqual(['page 5 hint 2']);
     expect(only(events, EventKind.dcacheClean).map(({ newLo }) => newLo)).toEqual([M2]);

@@ -6,7 +6,6 @@ import { Scripted } from '../../src/explore/scripted.ts';
 import type { Phys } from '../../src/machine/address.ts';
 import { Geometry } from '../../src/machine/geometry.ts';
 import { FSC } from '../../src/machine/syndrome.ts';
-import { encodeVtcr } from '../../src/machine/vtcr.ts';
 import { getLeaf } from '../../src/pgtable/get-leaf.ts';
 import type { Pgtable } from '../../src/pgtable/pgtable.ts';
 import { stage2IsYoung, stage2Mkold, stage2Mkyoung } from '../../src/pgtable/stage2-attributes.ts';
@@ -14,7 +13,7 @@ import { stage2Init } from '../../src/pgtable/stage2-init.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
 import { LimitedCache, RecordingOps, RW } from '../pgtable/helpers.ts';
 import { Guest, inFaults, Lab, only, RAM } from '../support/lab.ts';
-import { TinyMachine } from '../support/tiny-machine.ts';
+import { TinyMachine, configOf } from '../support/tiny-machine.ts';
 
 /** Every size of leaf: of which granule (log2), at which level, its bytes. */
 const LEAVES = [
@@ -34,14 +33,7 @@ test.each(LEAVES)(
     const zone = machine.main.memory.tables;
     const ops = new RecordingOps(zone);
     const geometry = new Geometry(shift);
-    const fields = {
-      geometry,
-      ipaBits: 36,
-      paBits: 48,
-      hardwareAccessFlag: false,
-      vmidBits: 8,
-    } as const;
-    const pgt = drive(stage2Init(geometry, encodeVtcr({ ...fields, lpa2: false }), ops));
+    const pgt = drive(stage2Init(configOf(36, geometry), ops));
     const cache = new LimitedCache(zone, Infinity);
     drive(stage2Map(pgt, { ipa: size, size, phys: (4 * size) as Phys, prot: RW, cache }));
     const young = drive(getLeaf(pgt, size));

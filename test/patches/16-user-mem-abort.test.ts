@@ -8,7 +8,7 @@ import { enableDirtyLog } from '../../src/kvm/host-operations.ts';
 import type { Vm } from '../../src/kvm/vm.ts';
 import type { Phys } from '../../src/machine/address.ts';
 import { FSC } from '../../src/machine/syndrome.ts';
-import type { Pgtable } from '../../src/pgtable/pgtable.ts';
+import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import { stage2Wrprotect } from '../../src/pgtable/stage2-attributes.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
@@ -118,7 +118,7 @@ describe('other vCPUs', () => {
 /** Maps the page writable, by break and make. */
 function* mapAgain(vm: Vm): Op<void> {
   yield* vm.parts.mmuLock.lock();
-  const pgt = (yield* vm.pgt()) as Pgtable;
+  const pgt = (yield* vm.pgt()) as Stage2Pgtable;
   const phys = 0x8000_0000 as Phys;
   yield* stage2Map(pgt, { ipa: RAM, size: PAGE, phys, prot: RW, cache: null });
   yield* vm.parts.mmuLock.unlock();
@@ -137,7 +137,7 @@ describe('the cache of table pages', () => {
     const lab = new Lab();
     drive(new Guest(lab, 0).touch(RAM, 'write'));
     const { vm } = lab.world;
-    drive(stage2Wrprotect(drive(vm.pgt()) as Pgtable, RAM, PAGE));
+    drive(stage2Wrprotect(drive(vm.pgt()) as Stage2Pgtable, RAM, PAGE));
     drive(vm.parts.mmu.tlbFlushVmid());
     const guest = starved(lab);
     const events = lab.run(new Scripted([]), [() => guest.touch(RAM, kind)]);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { drive } from '../../src/engine/explore.ts';
 import { phys, type Level } from '../../src/machine/address.ts';
+import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import { Attributes, Descriptor } from '../../src/machine/descriptor.ts';
 import { TableDigest, digestTable } from '../../src/pgtable/digest.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
@@ -107,7 +108,7 @@ test('no table is an error', () => {
   expect(() => drive(digestTable({ ...pgt, pgd: phys(0) }))).toThrow('digestTable: invalid');
 });
 
-const tableAt = (at: number): Descriptor => Descriptor.table(phys(at));
+const tableAt = (at: number): Descriptor => Descriptor.table(GEOMETRY_4K, phys(at));
 
 function handDigest(...entries: readonly (readonly [Descriptor, number, Level])[]): string {
   const sum = new TableDigest();
@@ -116,7 +117,7 @@ function handDigest(...entries: readonly (readonly [Descriptor, number, Level])[
 }
 
 describe('entries given by hand', () => {
-  const leaf = Descriptor.leaf(phys(PA), 3, new Attributes(0x7fc, 0));
+  const leaf = Descriptor.leaf(GEOMETRY_4K, phys(PA), 3, new Attributes(0x7fc, 0));
 
   test('digest as the walk does', () => {
     const found = made(page);
@@ -131,7 +132,7 @@ describe('entries given by hand', () => {
   test('count address, level and value, not the place of a table', () => {
     const one = handDigest([leaf, AT, 3]);
     expect(handDigest([leaf, AT, 3])).toBe(one);
-    const block = Descriptor.leaf(phys(PA), 2, new Attributes(0x7fc, 0));
+    const block = Descriptor.leaf(GEOMETRY_4K, phys(PA), 2, new Attributes(0x7fc, 0));
     expect(handDigest([block, G1, 2])).not.toBe(handDigest([block, G1, 1]));
     expect(handDigest([leaf, AT + PAGE, 3])).not.toBe(one);
     expect(handDigest([leaf, 2 ** 44 + AT, 3])).not.toBe(one);

@@ -10,14 +10,12 @@ import {
   STAGE2_LEAF,
   VTCR,
   VTTBR,
-  type EntryFormat,
 } from '../../src/pgtable/bit-decoder.ts';
 import { dumpEntry, dumpTable, mergeRanges, SpanMap } from '../../src/pgtable/dump.ts';
 import type { DumpEntry, DumpRange } from '../../src/pgtable/dump.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
 import { G1, M2, PAGE, RO, RW, TestTable } from './helpers.ts';
 
-const FORMAT: EntryFormat = { geometry: GEOMETRY_4K, lpa2: false };
 const PA = 0x8000_0000;
 const RW_XN = { MemAttr: 'Normal-WB', S2AP: 'RW', SH: 'inner', AF: 1, XN: 'yes' };
 
@@ -38,7 +36,7 @@ describe('the test vectors of section 1.8', () => {
       { MemAttr: 'Normal-WB-forced' },
     ],
   ] as const)('%s', (_meaning, level, value, kind, attributes) => {
-    expect(decodeEntry(value, level, FORMAT)).toEqual({
+    expect(decodeEntry(value, level, GEOMETRY_4K)).toEqual({
       kind,
       oa: PA,
       attributes: { ...RW_XN, ...attributes },
@@ -46,7 +44,7 @@ describe('the test vectors of section 1.8', () => {
   });
 
   test.each([0, 1, 2] as const)('a table pointer at level %i', (level) => {
-    expect(decodeEntry(0x8000_0003n, level, FORMAT)).toEqual({
+    expect(decodeEntry(0x8000_0003n, level, GEOMETRY_4K)).toEqual({
       kind: 'table',
       oa: PA,
       attributes: {},
@@ -107,14 +105,14 @@ describe('invalid entries', () => {
     [0x404n, { is: 'stale' }],
     [2n, { is: 'stale' }],
   ] as const)('%i', (value, attributes) => {
-    expect(decodeEntry(value, 3, FORMAT)).toEqual({ kind: 'invalid', oa: 0, attributes });
+    expect(decodeEntry(value, 3, GEOMETRY_4K)).toEqual({ kind: 'invalid', oa: 0, attributes });
   });
 
   test.each([
     [3, 0x0040_0000_8000_07fdn],
     [0, 0x0040_0000_8000_07fdn],
   ] as const)('a block at level %i is reserved', (level, value) => {
-    const { kind, attributes } = decodeEntry(value, level, FORMAT);
+    const { kind, attributes } = decodeEntry(value, level, GEOMETRY_4K);
     expect({ kind, attributes }).toEqual({ kind: 'invalid', attributes: { is: 'reserved' } });
   });
 });
@@ -135,13 +133,13 @@ describe('what Linux never sets shows', () => {
     ['bits of no field', 3, page | (1n << 63n) | (1n << 50n), { other: '0x8004000000000000' }],
     ['a reserved memory type', 3, page ^ (2n << 2n), { MemAttr: 13 }],
   ] as const)('%s', (_what, level, value, attributes) => {
-    const decoded = decodeEntry(value, level, FORMAT);
+    const decoded = decodeEntry(value, level, GEOMETRY_4K);
     expect(decoded.attributes).toEqual({ ...RW_XN, ...attributes });
     expect(decoded.oa).toBe(PA);
   });
 
   test('in a table pointer, too', () => {
-    const { kind, attributes } = decodeEntry((1n << 63n) | 0x8000_0403n, 2, FORMAT);
+    const { kind, attributes } = decodeEntry((1n << 63n) | 0x8000_0403n, 2, GEOMETRY_4K);
     expect({ kind, attributes }).toEqual({
       kind: 'table',
       attributes: { other: '0x8000000000000400' },
@@ -150,23 +148,24 @@ describe('what Linux never sets shows', () => {
 });
 
 describe('addresses of other formats', () => {
+  const G4W = new Geometry(12, true);
   const G16 = new Geometry(14);
+  const G16W = new Geometry(14, true);
   const G64 = new Geometry(16);
   test.each([
-    ['4K, 48 bits', GEOMETRY_4K, false, 3, 0x0000_ffff_ffff_f7ffn, 0xffff_ffff_f000],
-    ['4K, LPA2', GEOMETRY_4K, true, 3, 0x0003_ffff_ffff_f7ffn, 0xf_ffff_ffff_f000],
-    ['4K, LPA2, OA[51:50] in the place of SH', GEOMETRY_4K, true, 3, 0x2ffn, 2 ** 51],
-    ['16K', G16, false, 3, 0x0000_ffff_ffff_c7ffn, 0xffff_ffff_c000],
-    ['16K, LPA2', G16, true, 2, 0x0003_ffff_fe00_07fdn, 0xf_ffff_fe00_0000],
-    ['64K, OA[51:48] in bits 15:12', G64, false, 3, 0x0000_0000_0001_a7ffn, 0xa_0000_0001_0000],
-    ['64K block', G64, false, 2, 0x0000_0000_2000_a7fdn, 0xa_0000_2000_0000],
-    ['64K has no folded SH, whatever DS says', G64, true, 3, 0x0000_0000_0001_07ffn, 0x1_0000],
-    ['64K table', G64, false, 2, 0x0000_0000_0001_1003n, 0x1_0000_0001_0000],
-  ] as const)('%s', (_what, geometry, lpa2, level, value, oa) => {
-    const decoded = decodeEntry(value, level, { geometry, lpa2 });
+    ['4K, 48 bits', GEOMETRY_4K, 3, 0x0000_ffff_ffff_f7ffn, 0xffff_ffff_f000],
+    ['4K, LPA2', G4W, 3, 0x0003_ffff_ffff_f7ffn, 0xf_ffff_ffff_f000],
+    ['4K, LPA2, OA[51:50] in the place of SH', G4W, 3, 0x2ffn, 2 ** 51],
+    ['16K', G16, 3, 0x0000_ffff_ffff_c7ffn, 0xffff_ffff_c000],
+    ['16K, LPA2', G16W, 2, 0x0003_ffff_fe00_07fdn, 0xf_ffff_fe00_0000],
+    ['64K, OA[51:48] in bits 15:12', G64, 3, 0x0000_0000_0001_a7ffn, 0xa_0000_0001_0000],
+    ['64K block', G64, 2, 0x0000_0000_2000_a7fdn, 0xa_0000_2000_0000],
+    ['64K table', G64, 2, 0x0000_0000_0001_1003n, 0x1_0000_0001_0000],
+  ] as const)('%s', (_what, geometry, level, value, oa) => {
+    const decoded = decodeEntry(value, level, geometry);
     expect(decoded.oa).toBe(oa);
     expect(decoded.attributes).not.toHaveProperty('other');
-    const hasSh = decoded.kind !== 'table' && !(lpa2 && geometry.pageShift !== 16);
+    const hasSh = decoded.kind !== 'table' && !geometry.lpa2;
     expect(Object.hasOwn(decoded.attributes, 'SH')).toBe(hasSh);
   });
 });
@@ -181,8 +180,8 @@ test('fields do not overlap', () => {
 });
 
 const at = (ipa: number, level: Level, value: bigint): DumpEntry =>
-  dumpEntry({ ipa, level, value }, FORMAT);
-const entriesOf = (table: TestTable): DumpEntry[] => drive(dumpTable(table.pgt, FORMAT));
+  dumpEntry({ ipa, level, value }, GEOMETRY_4K);
+const entriesOf = (table: TestTable): DumpEntry[] => drive(dumpTable(table.pgt));
 const rangesOf = (table: TestTable): DumpRange[] => mergeRanges(entriesOf(table), GEOMETRY_4K);
 
 /** Ranges as words. */
@@ -231,7 +230,7 @@ describe('a table', () => {
 
   test('without a root is an error', () => {
     const { pgt } = new TestTable();
-    expect(() => drive(dumpTable({ ...pgt, pgd: phys(0) }, FORMAT))).toThrow('dumpTable: invalid');
+    expect(() => drive(dumpTable({ ...pgt, pgd: phys(0) }))).toThrow('dumpTable: invalid');
   });
 });
 

@@ -6,11 +6,11 @@ import type { Phys } from '../../src/machine/address.ts';
 import type { FrameZone } from '../../src/machine/frames.ts';
 import { Geometry } from '../../src/machine/geometry.ts';
 import type { Outcome } from '../../src/pgtable/outcome.ts';
-import type { Pgtable } from '../../src/pgtable/pgtable.ts';
+import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import { stage2Destroy, stage2Init } from '../../src/pgtable/stage2-init.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
 import { stage2Unmap } from '../../src/pgtable/stage2-unmap.ts';
-import { TinyMachine, must, vtcrOf } from '../support/tiny-machine.ts';
+import { TinyMachine, configOf, must } from '../support/tiny-machine.ts';
 import { LimitedCache, RW, RecordingOps } from './helpers.ts';
 
 const MIB = 2 ** 20;
@@ -32,7 +32,7 @@ interface Found {
 
 class GranuleTable {
   readonly page: number;
-  readonly pgt: Pgtable;
+  readonly pgt: Stage2Pgtable;
   readonly zone: FrameZone;
   readonly ops: RecordingOps;
   readonly #machine: TinyMachine;
@@ -46,8 +46,7 @@ class GranuleTable {
     this.zone = this.#machine.main.memory.tables;
     this.ops = new RecordingOps(this.zone);
     const geometry = new Geometry(shift);
-    const vtcr = vtcrOf(ipaBits, geometry);
-    this.pgt = drive(stage2Init(geometry, vtcr, this.ops));
+    this.pgt = drive(stage2Init(configOf(ipaBits, geometry), this.ops));
     this.#cache = new LimitedCache(this.zone, Infinity);
   }
 

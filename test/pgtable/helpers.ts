@@ -2,16 +2,17 @@
 import { EventKind } from '../../src/engine/events.ts';
 import { barrier, Barrier, drive, Order, type Op, type Word } from '../../src/engine/explore.ts';
 import type { Level, Phys } from '../../src/machine/address.ts';
+import { ARMV8_0, type MachineFeatures } from '../../src/machine/features.ts';
 import { FRAME_BYTES, type FrameZone } from '../../src/machine/frames.ts';
 import { GEOMETRY_4K, LAST_LEVEL } from '../../src/machine/geometry.ts';
 import type { LevelHint, MmOps, TableCache } from '../../src/pgtable/mm-ops.ts';
 import type { Outcome } from '../../src/pgtable/outcome.ts';
-import type { Pgtable } from '../../src/pgtable/pgtable.ts';
-import { stage2Init } from '../../src/pgtable/stage2-init.ts';
+import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
+import { stage2Config, stage2Init } from '../../src/pgtable/stage2-init.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
 import { stage2Unmap } from '../../src/pgtable/stage2-unmap.ts';
-import { TinyMachine, must, vtcrOf } from '../support/tiny-machine.ts';
+import { TinyMachine, must } from '../support/tiny-machine.ts';
 
 export const RW: number = Prot.r | Prot.w;
 export const RO: number = Prot.r;
@@ -120,6 +121,7 @@ export interface Contents {
 }
 
 export interface TableOptions {
+  readonly features?: Partial<MachineFeatures>;
   readonly ipaBits?: number;
   readonly tableFrames?: number;
   readonly cachePages?: number;
@@ -129,15 +131,16 @@ export class TestTable {
   readonly machine: TinyMachine;
   readonly zone: FrameZone;
   readonly ops: RecordingOps;
-  readonly pgt: Pgtable;
+  readonly pgt: Stage2Pgtable;
   readonly cache: LimitedCache;
 
   constructor(options: TableOptions = {}) {
     const { ipaBits = 40, tableFrames = 24, cachePages = tableFrames } = options;
+    const features = { ...ARMV8_0, ...options.features };
     this.machine = new TinyMachine({ tableFrames });
     this.zone = this.machine.main.memory.tables;
     this.ops = new RecordingOps(this.zone);
-    this.pgt = drive(stage2Init(GEOMETRY_4K, vtcrOf(ipaBits), this.ops));
+    this.pgt = drive(stage2Init(stage2Config(GEOMETRY_4K, ipaBits, features), this.ops));
     this.cache = new LimitedCache(this.zone, cachePages);
     this.ops.log.length = 0;
   }

@@ -75,6 +75,15 @@ const relax = (table: TestTable, ipa: number, prot: number): string =>
   drive(stage2RelaxPerms(table.pgt, ipa, prot));
 
 describe('relaxing permissions', () => {
+  test('on a machine with XNX gives execution to EL0 and EL1, and to neither alone', () => {
+    const table = new TestTable({ features: { xnx: true } });
+    table.map(AT, PAGE, PA, Prot.r | Prot.px);
+    expect(drive(stage2RelaxPerms(table.pgt, AT, Prot.r | Prot.ux))).toBe('invalid');
+    expect(table.lookup(AT).value).toBe(0x0060_0000_8000_077fn);
+    expect(drive(stage2RelaxPerms(table.pgt, AT, Prot.r | Prot.x))).toBe('ok');
+    expect(table.lookup(AT).value).toBe(0x0000_0000_8000_077fn);
+  });
+
   test.each([
     ['W', RW, 'rw-'],
     ['R that it has', RO, 'r--'],

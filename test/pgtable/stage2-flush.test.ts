@@ -34,6 +34,17 @@ describe('flushing a range', () => {
     expect(flushed(table, AT + 7 * PAGE, PAGE)).toEqual(['clean 80000000 200000']);
   });
 
+  test('does not even walk on a machine that forces Write-Back', () => {
+    const table = new TestTable({ features: { fwb: true } });
+    table.map(AT, PAGE, PA);
+    table.ops.log.length = 0;
+    expect(drive(stage2Flush(table.pgt, AT, PAGE))).toBe('ok');
+    expect(table.ops.log).toEqual([]);
+    // Nor is an unmapped page cleaned there.
+    table.unmap(AT, PAGE);
+    expect(table.logged().filter((line) => line.startsWith('clean'))).toEqual([]);
+  });
+
   test('passes over what is not mapped, and changes no entry', () => {
     const table = new TestTable();
     table.map(AT, 2 * PAGE, PA);

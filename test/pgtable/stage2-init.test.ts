@@ -6,7 +6,7 @@ import { FRAME_BYTES } from '../../src/machine/frames.ts';
 import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import { NO_PGD } from '../../src/pgtable/pgtable.ts';
 import { stage2Destroy, stage2Handle, stage2Init } from '../../src/pgtable/stage2-init.ts';
-import { TinyMachine, countOf, vtcrOf } from '../support/tiny-machine.ts';
+import { TinyMachine, countOf, configOf } from '../support/tiny-machine.ts';
 import { G1, M2, PAGE, RecordingOps, TestTable } from './helpers.ts';
 
 const AT = 0x4020_0000;
@@ -25,7 +25,7 @@ describe('init', () => {
     const zone = machine.main.memory.tables;
     const ops = new RecordingOps(zone);
     drive(zone.zalloc());
-    const pgt = drive(stage2Init(GEOMETRY_4K, vtcrOf(iaBits), ops));
+    const pgt = drive(stage2Init(configOf(iaBits), ops));
     expect(pgt).toMatchObject({ iaBits, iaLimit: 2 ** iaBits, startLevel, pgdPages: pages, ops });
     expect(pgt.geometry).toBe(GEOMETRY_4K);
     // Concatenated tables are aligned to their total size.
@@ -43,7 +43,7 @@ describe('init', () => {
     const machine = new TinyMachine();
     const ops = new RecordingOps(machine.main.memory.tables);
     const seen = machine.alone(function* () {
-      yield* stage2Init(GEOMETRY_4K, vtcrOf(40), ops);
+      yield* stage2Init(configOf(40), ops);
     });
     const kinds = seen.map(({ kind }) => kind);
     expect(countOf(seen, EventKind.fill)).toBe(2);
@@ -53,7 +53,7 @@ describe('init', () => {
   test('without memory for the root gives no table', () => {
     const machine = new TinyMachine({ tableFrames: 1 });
     const ops = new RecordingOps(machine.main.memory.tables);
-    const pgt = drive(stage2Init(GEOMETRY_4K, vtcrOf(40), ops));
+    const pgt = drive(stage2Init(configOf(40), ops));
     expect(pgt.pgd).toBe(NO_PGD);
     expect(machine.main.memory.tables.accounts()).toEqual({ used: 0, free: 0 });
     drive(stage2Destroy(pgt));
@@ -63,12 +63,12 @@ describe('init', () => {
 
 test('a handle starts where VTCR says, not where a table of its size usually does', () => {
   const { ops } = new TestTable();
-  const usual = vtcrOf(44);
+  const usual = configOf(44);
   // SL0 1 instead of 2.
-  const vtcr = (usual & ~0xc0) | 0x40;
+  const vtcr = (usual.vtcr & ~0xc0) | 0x40;
   const pgd = 0x10_0000_0000 as Phys;
-  expect(stage2Handle(GEOMETRY_4K, usual, pgd, ops)).toMatchObject({ iaBits: 44, startLevel: 0 });
-  expect(stage2Handle(GEOMETRY_4K, vtcr, pgd, ops)).toMatchObject({
+  expect(stage2Handle(usual, pgd, ops)).toMatchObject({ iaBits: 44, startLevel: 0 });
+  expect(stage2Handle({ ...usual, vtcr }, pgd, ops)).toMatchObject({
     iaBits: 44,
     startLevel: 1,
     pgd,

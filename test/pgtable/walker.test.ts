@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { drive, Order, type Op } from '../../src/engine/explore.ts';
 import type { Level } from '../../src/machine/address.ts';
+import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import { Descriptor, storeDescriptor } from '../../src/machine/descriptor.ts';
 import type { Outcome } from '../../src/pgtable/outcome.ts';
 import { NO_PGD, type Pgtable } from '../../src/pgtable/pgtable.ts';
@@ -99,10 +100,10 @@ describe('the order of visits', () => {
       VisitContext,
       VisitContext,
     ];
-    const child = pre1.old.address();
+    const child = pre1.old.address(GEOMETRY_4K);
     expect(pre1.entry).toBe(table.ops.wordOf(table.pgt.pgd) + 8);
     expect(pre2.entry).toBe(table.ops.wordOf(child) + 8);
-    expect(leaf.entry).toBe(table.ops.wordOf(pre2.old.address()) + 510 * 8);
+    expect(leaf.entry).toBe(table.ops.wordOf(pre2.old.address(GEOMETRY_4K)) + 510 * 8);
     expect(leaf.old.toBigInt()).toBe(LEAF);
     expect([post2.entry, post2.old.toBigInt()]).toEqual([pre2.entry, pre2.old.toBigInt()]);
     for (const { range } of diary.contexts) {
@@ -130,7 +131,7 @@ describe('the order of visits', () => {
 const install = (table: TestTable) =>
   function* (context: VisitContext): Op<Outcome> {
     const child = yield* table.zone.zalloc();
-    yield* storeDescriptor(context.entry, Descriptor.table(child), Order.release);
+    yield* storeDescriptor(context.entry, Descriptor.table(GEOMETRY_4K, child), Order.release);
     return 'ok';
   };
 
@@ -210,7 +211,7 @@ describe('an outcome that is not ok', () => {
     const diary = new Diary(ALL);
     diary.at.set('leaf 1 40203000', function* (context) {
       const child = yield* table.zone.zalloc();
-      yield* storeDescriptor(context.entry, Descriptor.table(child), Order.release);
+      yield* storeDescriptor(context.entry, Descriptor.table(GEOMETRY_4K, child), Order.release);
       return 'again';
     });
     expect(drive(walk(table.pgt, 0x4020_3000, PAGE, diary))).toBe('again');
@@ -338,6 +339,8 @@ describe('a root of several pages', () => {
     table.plant(0xc0_8020_3000, 3, 0xf_8000_0000n | 0x7ffn);
     const diary = new Diary(Visit.leaf);
     visit(table, 0xc0_8020_3000, PAGE, diary);
-    expect(diary.contexts.map((context) => context.old.address())).toEqual([0xf_8000_0000]);
+    expect(diary.contexts.map((context) => context.old.address(GEOMETRY_4K))).toEqual([
+      0xf_8000_0000,
+    ]);
   });
 });

@@ -7,6 +7,7 @@ import { handleGuestAbort } from '../../src/kvm/guest-abort.ts';
 import type { Memslot } from '../../src/kvm/memslots.ts';
 import type { AbortResult, Vcpu } from '../../src/kvm/vcpu.ts';
 import type { Ipa, Level, Phys } from '../../src/machine/address.ts';
+import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import { FAULTED, type AccessKind, type Cpu } from '../../src/machine/cpu.ts';
 import { loadDescriptor, storeDescriptor, type Descriptor } from '../../src/machine/descriptor.ts';
 import { Order } from '../../src/engine/port.ts';
@@ -203,7 +204,7 @@ export function pathOf(world: World, ipa: number): PathEntry[] {
     const value = drive(loadDescriptor(at));
     entries.push({ table: (address - (address % PAGE)) as Phys, at, level, value });
     if (!value.isTable(level)) return entries;
-    base = value.address();
+    base = value.address(GEOMETRY_4K);
   }
 }
 

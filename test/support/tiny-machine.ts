@@ -18,14 +18,15 @@ import {
   ZONE_STATE_BYTES,
   type ZoneLayout,
 } from '../../src/machine/frames.ts';
-import { GEOMETRY_4K, type Geometry } from '../../src/machine/geometry.ts';
+import { ARMV8_0, type MachineFeatures } from '../../src/machine/features.ts';
+import { GEOMETRY_4K, Geometry } from '../../src/machine/geometry.ts';
 import {
   ANSWER_BYTES,
   Interconnect,
   RING_BYTES,
   type InterconnectLayout,
 } from '../../src/machine/tlbi.ts';
-import { encodeVtcr } from '../../src/machine/vtcr.ts';
+import { stage2Config, type Stage2Config } from '../../src/pgtable/stage2-init.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
 
 /** An event, unpacked. */
@@ -70,6 +71,7 @@ export interface TinyAgent {
 
 export interface TinyOptions {
   readonly cpus?: number;
+  readonly features?: Partial<MachineFeatures>;
   readonly guestFrames?: number;
   readonly tableFrames?: number;
   /** Bytes of a table page. */
@@ -93,11 +95,13 @@ export class TinyMachine {
   readonly #locks: readonly [Word, Word];
   readonly #caches: Word;
   readonly #statistics: Word;
+  readonly #features: MachineFeatures;
   #next = FRAME_BYTES;
 
   constructor(options: TinyOptions = {}) {
     const { cpus = 1, guestFrames = 8, tableFrames = 16, contentBytes = 64 } = options;
     const { tableBytes = FRAME_BYTES } = options;
+    this.#features = { ...ARMV8_0, ...options.features };
     this.#locks = [this.#take(SpinLock.bytes(AGENTS)), this.#take(SpinLock.bytes(AGENTS))];
     this.#statistics = this.#take(AGENTS * STATISTICS.bytes);
     this.#caches = this.#take(cpus * CPU_CACHE_BYTES);
@@ -128,6 +132,7 @@ export class TinyMachine {
         id,
         memory,
         geometry: GEOMETRY_4K,
+        features: this.#features,
         interconnect,
         caches: this.#caches + id * CPU_CACHE_BYTES,
       });
@@ -237,10 +242,14 @@ function zoneOf(layout: ZoneLayout, lock: Word, name: 'guest_zone' | 'table_zone
   return new FrameZone(layout, new SpinLock(lock, AGENTS, STATISTICS.locks[name]));
 }
 
-/** VTCR_EL2 of a plain machine with 48 bits of physical address. */
-export function vtcrOf(ipaBits: number, geometry: Geometry = GEOMETRY_4K): number {
-  const machine = { paBits: 48, hardwareAccessFlag: false, vmidBits: 8, lpa2: false } as const;
-  return encodeVtcr({ geometry, ipaBits, ...machine });
+/** A stage-2 table of a plain machine, whose physical addresses have 48 bits unless the IPA has more. */
+export function configOf(ipaBits: number, geometry: Geometry = GEOMETRY_4K): Stage2Config {
+  return stage2Config(geometry, ipaBits, { ...ARMV8_0, paBits: ipaBits > 48 ? 52 : 48 });
+}
+
+/** Tables of 2^`pageShift` bytes for addresses of `bits` bits. */
+export function geometryOf(pageShift: number, bits: number): Geometry {
+  return new Geometry(pageShift, bits > 48 && pageShift !== 16);
 }
 
 /** For helpers, where a test framework's `expect` has no place. */

@@ -6,9 +6,10 @@ import { read32 } from '#port';
 import type { Gfn, Phys } from '../../machine/address.ts';
 import { Descriptor } from '../../machine/descriptor.ts';
 import { FRAME_BYTES, NO_FRAME } from '../../machine/frames.ts';
-import { GEOMETRY_4K, LAST_LEVEL, stage2Root } from '../../machine/geometry.ts';
+import { LAST_LEVEL } from '../../machine/geometry.ts';
 import { TableDigest } from '../../pgtable/digest.ts';
-import { Prot, stage2Attributes } from '../../pgtable/stage2-prot.ts';
+import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
+import { Prot } from '../../pgtable/stage2-prot.ts';
 import { SlotFlag } from '../../kvm/memslots.ts';
 import { AccessLog, type LogEntry } from '../../workers/log.ts';
 import type { World } from '../../workers/world.ts';
@@ -59,32 +60,36 @@ function wrote(entry: LogEntry | null, protectEpoch: number): boolean {
 }
 
 /** The leaf that maps a reference page. */
-export function referenceLeaf(page: ReferencePage, writable: boolean): Descriptor {
+export function referenceLeaf(
+  pgt: Stage2Pgtable,
+  page: ReferencePage,
+  writable: boolean,
+): Descriptor {
   const prot = Prot.r | (writable ? Prot.w : 0) | (page.executable ? Prot.x : 0);
-  const attributes = stage2Attributes(prot);
+  const attributes = pgt.attributes.encode(prot);
   if (attributes === null) throw new Error('guest memory is no device');
-  return Descriptor.leaf(page.frame, LAST_LEVEL, attributes);
+  return Descriptor.leaf(pgt.geometry, page.frame, LAST_LEVEL, attributes);
 }
 
 /** Digest of the table that has exactly these leaves and the tables above them. `writable`: false for all leaves read-only. */
 export function referenceDigest(
-  world: World,
+  pgt: Stage2Pgtable,
   pages: readonly ReferencePage[],
   writable: boolean,
 ): TableDigest {
-  const { startLevel } = stage2Root(GEOMETRY_4K, world.scenario.ipaBits);
+  const { geometry, startLevel } = pgt;
   const digest = new TableDigest();
   const open = [-1, -1, -1];
-  const table = Descriptor.table(0 as Phys);
+  const table = Descriptor.table(geometry, 0 as Phys);
   for (const page of pages) {
     for (let level = startLevel; level < LAST_LEVEL; level++) {
       const above = level as 0 | 1 | 2;
-      const number = GEOMETRY_4K.blockNumber(page.ipa, above);
+      const number = geometry.blockNumber(page.ipa, above);
       if (open[level] === number) continue;
       open[level] = number;
-      digest.add(table, number * GEOMETRY_4K.sizeOf(above), above);
+      digest.add(table, number * geometry.sizeOf(above), above);
     }
-    digest.add(referenceLeaf(page, writable && page.writable), page.ipa, LAST_LEVEL);
+    digest.add(referenceLeaf(pgt, page, writable && page.writable), page.ipa, LAST_LEVEL);
   }
   return digest;
 }

@@ -5,7 +5,7 @@ import type { Descriptor } from '../../machine/descriptor.ts';
 import { FRAME_BYTES } from '../../machine/frames.ts';
 import { TableDigest } from '../../pgtable/digest.ts';
 import type { Outcome } from '../../pgtable/outcome.ts';
-import type { Pgtable } from '../../pgtable/pgtable.ts';
+import { childOf, type Pgtable } from '../../pgtable/pgtable.ts';
 import { Visit, walk, type VisitContext, type Visitor } from '../../pgtable/walker.ts';
 
 export interface ScannedLeaf {
@@ -25,7 +25,7 @@ export class TableScan implements Visitor {
   constructor(pgt: Pgtable) {
     this.#pgt = pgt;
     const root = pgt.ops.wordOf(pgt.pgd);
-    for (let i = 0; i < pgt.pgdPages; i++) this.counted.set(root + i * FRAME_BYTES, 0);
+    for (let i = 0; i < pgt.pgdPages; i++) this.counted.set(root + i * pgt.geometry.pageBytes, 0);
   }
 
   *visit(context: VisitContext, reason: Visit): Op<Outcome> {
@@ -36,7 +36,7 @@ export class TableScan implements Visitor {
     this.counted.set(table, (this.counted.get(table) ?? 0) + 1);
     if (reason === Visit.leaf) this.leaves.set(addr, { entry: old, level });
     else {
-      const child = this.#pgt.ops.wordOf(old.address());
+      const child = childOf(this.#pgt, old);
       this.counted.set(child, this.counted.get(child) ?? 0);
     }
     return 'ok';

@@ -7,7 +7,7 @@
  */
 import { drive, read32 } from '#port';
 import { digestTable } from '../../pgtable/digest.ts';
-import type { Pgtable } from '../../pgtable/pgtable.ts';
+import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
 import { stage2Wrprotect } from '../../pgtable/stage2-attributes.ts';
 import type { Phase, Scenario } from '../../workers/scenario.ts';
 import type { World } from '../../workers/world.ts';
@@ -47,11 +47,11 @@ export function verify(world: World): Verification {
   const pages = referenceOf(world);
   const scan = drive(scanTable(pgt));
   const hex = scan.digest.hex();
-  const reference = referenceDigest(world, pages, true).hex();
+  const reference = referenceDigest(pgt, pages, true).hex();
   const exact = hex === reference || !mayLackPermissions(world.scenario);
   const findings = [
     ...notifierClosed(world),
-    ...leaves(scan, pages, exact),
+    ...leaves(pgt, scan, pages, exact),
     ...(exact ? sameDigest(hex, reference) : afterWriteProtect(world, pgt, pages)),
     ...referenceCounts(world, scan),
     ...frameAccounts(world, scan),
@@ -75,12 +75,16 @@ function sameDigest(digest: string, reference: string): Finding[] {
   ];
 }
 
-function afterWriteProtect(world: World, pgt: Pgtable, pages: readonly ReferencePage[]): Finding[] {
+function afterWriteProtect(
+  world: World,
+  pgt: Stage2Pgtable,
+  pages: readonly ReferencePage[],
+): Finding[] {
   for (const slot of world.vm.parts.memslots.slots) {
     const outcome = drive(stage2Wrprotect(pgt, slot.ipa, slot.bytes));
     if (outcome !== 'ok') throw new Error(`write-protecting a slot: ${outcome}`);
   }
-  return sameDigest(drive(digestTable(pgt)).hex(), referenceDigest(world, pages, false).hex());
+  return sameDigest(drive(digestTable(pgt)).hex(), referenceDigest(pgt, pages, false).hex());
 }
 
 function notifierClosed({ layout }: World): Finding[] {

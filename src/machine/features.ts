@@ -1,0 +1,22 @@
+/** What a simulated machine has, as its ID registers would say (design, "Hardware is an agent too"). */
+
+export interface MachineFeatures {
+  /** Physical address bits (ID_AA64MMFR0_EL1.PARange): 32, 36, 40, 42, 44, 48 or 52. */
+  readonly paBits: number;
+  /** FEAT_HAFDBS: hardware sets the access flag. */
+  readonly hardwareAccessFlag: boolean;
+  readonly vmidBits: 8 | 16;
+  /** FEAT_S2FWB: stage 2 forces Write-Back; other MemAttr values, and no cache maintenance for guest memory. */
+  readonly fwb: boolean;
+  /** FEAT_XNX: XN has two bits. */
+  readonly xnx: boolean;
+}
+
+/** A plain Armv8.0 machine: none of the features. */
+export const ARMV8_0: MachineFeatures = {
+  paBits: 48,
+  hardwareAccessFlag: false,
+  vmidBits: 8,
+  fwb: false,
+  xnx: false,
+};
