@@ -1,6 +1,5 @@
 import { loadWorkload } from '../src/main/workload.ts';
 import { runWorkload } from '../src/main/run.ts';
-import { DEFAULT_PROFILE } from '../src/kvm/profile.ts';
 
 /** One run of the campaign. */
 export interface CampaignRun {
@@ -44,7 +43,7 @@ export async function campaignLine(
     vcpus: run.vcpus,
     explore: run.engine === 'explore',
   });
-  const result = await runWorkload(scenario, { ...run, kvm: DEFAULT_PROFILE, seed: 1 });
+  const result = await runWorkload(scenario, { ...run, seed: 1 });
   const { user, system } = process.cpuUsage(before);
   const what = run.engine === 'threads' ? run.port : `explore, ${run.seeds} seeds`;
   const { min, max } = result.walks.permission;

@@ -6,7 +6,6 @@ import { event, type Op } from '#port';
 import { EventKind } from '../engine/events.ts';
 import type { Gfn, Ipa } from '../machine/address.ts';
 import { FSC } from '../machine/syndrome.ts';
-import { stage2Mkyoung } from '../pgtable/stage2-attributes.ts';
 import { isExternalAbort } from './fault-kind.ts';
 import { userMemAbort } from './user-mem-abort.ts';
 import type { AbortResult, Injected, Vcpu } from './vcpu.ts';
@@ -55,7 +54,7 @@ function outsideSlots(vcpu: Vcpu): AbortResult {
 function* accessFault(vm: Vm, ipa: Ipa): Op<AbortResult> {
   yield* vm.parts.mmuLock.lock();
   const pgt = yield* vm.pgt();
-  if (pgt !== null) yield* stage2Mkyoung(pgt, ipa);
+  if (pgt !== null) yield* vm.parts.stage2.mkyoung(pgt, ipa);
   yield* vm.parts.mmuLock.unlock();
   return 'resume';
 }

@@ -3,21 +3,32 @@ import type { Op } from '#port';
 import type { Gfn } from '../machine/address.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
-import { stage2Wrprotect } from '../pgtable/stage2-attributes.ts';
-import { stage2Unmap } from '../pgtable/stage2-unmap.ts';
 import type { Memslot } from './memslots.ts';
 import { applyRangeLocked, type RangeOperation } from './range.ts';
+import type { Stage2Operations } from './stage2-operations.ts';
 import type { Vm } from './vm.ts';
 
 class Wrprotect implements RangeOperation {
+  readonly #stage2: Stage2Operations;
+
+  constructor(stage2: Stage2Operations) {
+    this.#stage2 = stage2;
+  }
+
   *apply(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
-    return yield* stage2Wrprotect(pgt, ipa, size);
+    return yield* this.#stage2.wrprotect(pgt, ipa, size);
   }
 }
 
 class Unmap implements RangeOperation {
+  readonly #stage2: Stage2Operations;
+
+  constructor(stage2: Stage2Operations) {
+    this.#stage2 = stage2;
+  }
+
   *apply(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
-    return yield* stage2Unmap(pgt, ipa, size);
+    return yield* this.#stage2.unmap(pgt, ipa, size);
   }
 }
 
@@ -27,19 +38,22 @@ class Unmap implements RangeOperation {
  */
 export function* enableDirtyLog(vm: Vm, slot: Memslot): Op<void> {
   yield* slot.enableLogging();
-  yield* vm.parts.mmuLock.lock();
-  const outcome = yield* applyRangeLocked(vm, { ipa: slot.ipa, size: slot.bytes }, new Wrprotect());
-  yield* vm.parts.mmuLock.unlock();
+  const { mmuLock, mmu, stage2 } = vm.parts;
+  const range = { ipa: slot.ipa, size: slot.bytes };
+  yield* mmuLock.lock();
+  const outcome = yield* applyRangeLocked(vm, range, new Wrprotect(stage2));
+  yield* mmuLock.unlock();
   if (outcome !== 'ok') throw new Error(`write-protecting a slot: ${outcome}`);
-  yield* vm.parts.mmu.tlbFlushVmid();
+  yield* mmu.tlbFlushVmid();
 }
 
 /** The host takes a slot's pages back (MADV_DONTNEED): notifier start, unmap, free, end. Unmapping flushed the TLBs itself. */
 export function* discardSlot(vm: Vm, slot: Memslot): Op<void> {
-  const { mmuLock, notifier, host } = vm.parts;
+  const { mmuLock, notifier, host, stage2 } = vm.parts;
+  const range = { ipa: slot.ipa, size: slot.bytes };
   yield* mmuLock.lock();
   yield* notifier.startLocked();
-  const outcome = yield* applyRangeLocked(vm, { ipa: slot.ipa, size: slot.bytes }, new Unmap());
+  const outcome = yield* applyRangeLocked(vm, range, new Unmap(stage2));
   yield* mmuLock.unlock();
   if (outcome !== 'ok') throw new Error(`unmapping a slot: ${outcome}`);
   for (let page = 0; page < slot.layout.pages; page++) {

@@ -1,5 +1,8 @@
 /** Kernel profiles: a released algorithm plus the named later fixes that are applied by default (design, "Kernel profiles"). */
 
+import { RewrittenStage2 } from './rewritten-stage2.ts';
+import type { Stage2Operations } from './stage2-operations.ts';
+
 /** A fix that a profile carries although its release did not. */
 export interface Fix {
   readonly id: string;
@@ -13,6 +16,7 @@ export type ProfileName = '5.10';
 export interface Profile {
   readonly name: ProfileName;
   readonly fixes: readonly Fix[];
+  readonly stage2: Stage2Operations;
 }
 
 const PROFILE_5_10: Profile = {
@@ -29,6 +33,7 @@ const PROFILE_5_10: Profile = {
       what: 'removing an empty table invalidates without a level hint, so that walk caches are reached',
     },
   ],
+  stage2: new RewrittenStage2(),
 };
 
 /** What `--kvm` accepts. */

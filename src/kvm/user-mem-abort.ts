@@ -11,9 +11,6 @@ import type { Gfn, Hva, Ipa, Phys } from '../machine/address.ts';
 import { NO_FRAME } from '../machine/frames.ts';
 import { FSC } from '../machine/syndrome.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
-import { Prot } from '../pgtable/stage2-prot.ts';
-import { stage2RelaxPerms } from '../pgtable/stage2-attributes.ts';
-import { stage2Map } from '../pgtable/stage2-map.ts';
 import { isExecFault, isWriteFault } from './fault-kind.ts';
 import type { Memslot } from './memslots.ts';
 import type { AbortResult, Vcpu } from './vcpu.ts';
@@ -26,18 +23,9 @@ export interface MemoryFault {
   readonly hva: Hva;
 }
 
-/** A mapping that may be installed if no notifier intervened. */
-interface Candidate {
-  readonly fault: MemoryFault;
-  readonly size: number;
-  readonly frame: Phys;
-  /** Only permissions are missing: the faulting leaf has the mapping's size. */
-  readonly relax: boolean;
-}
-
 /** Handles a translation or permission fault inside a slot. */
 export function* userMemAbort(vm: Vm, vcpu: Vcpu, fault: MemoryFault): Op<AbortResult> {
-  const { geometry, host, notifier, mmuLock } = vm.parts;
+  const { host, notifier, mmuLock, stage2 } = vm.parts;
   const { slot } = fault;
   // 1
   const isWrite = isWriteFault(vcpu.fault);
@@ -46,21 +34,19 @@ export function* userMemAbort(vm: Vm, vcpu: Vcpu, fault: MemoryFault): Op<AbortR
   if (isPermission && !isWrite && !isExec) return 'fault';
   // 2 to 5
   const logging = yield* slot.isLogging();
-  const size = geometry.pageBytes;
-  // 6: no top-up for a fault that needs no table; while logging, a write may dissolve a block.
-  if (!isPermission || (logging && isWrite)) {
+  // 6
+  if (stage2.needsTopUp({ isWrite, isPermission, logging })) {
     if (!(yield* vcpu.memcache.topUp(vm.memcachePagesMin))) return 'noMemory';
   }
   // 7, 8
   const sequence = yield* notifier.readSequence();
   const frame = yield* host.pin(fault.hva);
   if (frame === NO_FRAME) return 'noMemory';
-  const relax = isPermission && geometry.sizeOf(vcpu.fault.level) === size;
   // 11
   yield* mmuLock.lock();
   let outcome: Outcome = 'ok';
   const retry = yield* notifier.mustRetryLocked(sequence);
-  if (!retry) outcome = yield* installLocked(vm, vcpu, { fault, size, frame, relax });
+  if (!retry) outcome = yield* installLocked(vm, vcpu, fault, frame);
   // 16
   yield* mmuLock.unlock();
   yield* host.unpin(frame);
@@ -75,22 +61,33 @@ export function* userMemAbort(vm: Vm, vcpu: Vcpu, fault: MemoryFault): Op<AbortR
  * Steps 9 and 13 to 15. Whether the slot logs is read under the lock: the flag is set before the slot is write-protected, so a fault
  * that installs after that pass sees it. (In the kernel the same follows from waiting for SRCU readers between the two.)
  */
-function* installLocked(vm: Vm, vcpu: Vcpu, candidate: Candidate): Op<Outcome> {
+function* installLocked(vm: Vm, vcpu: Vcpu, fault: MemoryFault, frame: Phys): Op<Outcome> {
   const pgt = yield* vm.pgt();
   if (pgt === null) return 'invalid';
-  const { fault, size, frame, relax } = candidate;
+  const { geometry } = pgt;
   const { ipa, slot } = fault;
+  const size = geometry.pageBytes;
   const logging = yield* slot.isLogging();
   // An anonymous page is writable for a read fault too, unless a write to it must be seen.
-  const isWritable = isWriteFault(vcpu.fault) || !logging;
+  const isWrite = isWriteFault(vcpu.fault);
+  const isWritable = isWrite || !logging;
   const isExec = isExecFault(vcpu.fault);
-  const prot = Prot.r | (isWritable ? Prot.w : 0) | (isExec ? Prot.x : 0);
+  const isPermission = vcpu.fault.type === FSC.permission;
   if (isWritable && logging) yield* slot.markDirty(Math.floor(ipa / size) as Gfn);
-  if (vcpu.fault.type !== FSC.permission && !pgt.attributes.fwb)
-    yield* vm.parts.mmu.dcacheCleanInvalidate(frame, size);
+  if (!isPermission && !pgt.attributes.fwb) yield* vm.parts.mmu.dcacheCleanInvalidate(frame, size);
   if (isExec) event(EventKind.icacheInvalidate, Math.floor(frame / size), size, 0);
-  if (relax) return yield* stage2RelaxPerms(pgt, ipa, prot);
-  return yield* stage2Map(pgt, { ipa, size, phys: frame, prot, cache: vcpu.memcache });
+  return yield* vm.parts.stage2.faultIn(pgt, {
+    ipa,
+    size,
+    frame,
+    isWrite,
+    isExec,
+    isPermission,
+    isWritable,
+    logging,
+    leafSize: geometry.sizeOf(vcpu.fault.level),
+    cache: vcpu.memcache,
+  });
 }
 
 /** `invalid` here means that the table was torn down while the vCPU ran: -EFAULT. */

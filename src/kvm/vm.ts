@@ -11,7 +11,6 @@ import { decodeVtcr, encodeVttbr, type Stage2Registers } from '../machine/vtcr.t
 import type { SpinLock } from '../locking/spin-lock.ts';
 import {
   stage2Config,
-  stage2Destroy,
   stage2Handle,
   stage2Init,
   type Stage2Config,
@@ -21,6 +20,7 @@ import type { HostMemory } from './host-memory.ts';
 import type { Memslots } from './memslots.ts';
 import type { Notifier } from './notifier.ts';
 import type { Stage2Mmu } from './stage2-mmu.ts';
+import type { Stage2Operations } from './stage2-operations.ts';
 
 /** What a VM is made of. */
 export interface VmParts {
@@ -30,6 +30,7 @@ export interface VmParts {
   readonly features: MachineFeatures;
   readonly memory: PhysicalMemory;
   readonly mmu: Stage2Mmu;
+  readonly stage2: Stage2Operations;
   readonly mmuLock: SpinLock;
   readonly notifier: Notifier;
   readonly memslots: Memslots;
@@ -67,12 +68,13 @@ export class Vm {
 
   /** Takes the table away from everybody, then frees it outside the lock. A second caller finds nothing. */
   *freeStage2(): Op<void> {
-    const { mmuLock, root } = this.parts;
+    const { mmuLock, root, stage2 } = this.parts;
     yield* mmuLock.lock();
     const pgt = yield* this.pgt();
+    if (pgt !== null) yield* stage2.teardownLocked(pgt);
     yield* store32(root, 0, Order.once);
     yield* mmuLock.unlock();
-    if (pgt !== null) yield* stage2Destroy(pgt);
+    if (pgt !== null) yield* stage2.destroy(pgt);
   }
 
   /** The live table, or null after teardown. To be read again after every drop of `mmu_lock`. */

@@ -34,6 +34,8 @@ function benchScenario(bench: Pick<BatchBench, 'vcpus' | 'pages' | 'rounds' | 'n
   return {
     name: bench.name,
     description: '',
+    kvm: DEFAULT_PROFILE,
+    twin: false,
     vcpus: bench.vcpus,
     ipaBits: 40,
     frames: pages,

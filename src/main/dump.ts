@@ -8,11 +8,12 @@ import { ProgressLine } from './progress.ts';
 import type { RunResult } from './result.ts';
 import type { Commands, Output, RunOptions } from './run-options.ts';
 import { loadWorkload } from './workload.ts';
+import type { ProfileName } from '../kvm/profile.ts';
 
 export type DumpFormat = 'text' | 'kernel' | 'json';
 
 export interface DumpFlags {
-  readonly kvm: RunOptions['kvm'];
+  readonly kvm: ProfileName;
   readonly vcpus?: number;
   readonly seed: number;
   readonly engine: RunOptions['engine'];
@@ -48,15 +49,14 @@ async function run(
   io: Output,
   commands: Commands,
 ): Promise<{ readonly snapshot: Snapshot; readonly result: RunResult }> {
-  const { engine, kvm, seed } = flags;
-  const scenario = loadWorkload(workload, { vcpus: flags.vcpus, explore: engine === 'explore' });
+  const { engine, kvm, seed, vcpus } = flags;
+  const scenario = loadWorkload(workload, { vcpus, kvm, explore: engine === 'explore' });
   const taken: Snapshot[] = [];
   const progress = new ProgressLine(io);
   try {
     const options: RunOptions = {
       engine,
       port: 'wasm',
-      kvm,
       seed,
       seeds: 1,
       seconds: null,

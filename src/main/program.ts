@@ -31,13 +31,14 @@ const WORKLOAD = 'a workload file, or the name of one that comes with faultline'
 const benchmarks = ['fault', 'seam'] as const;
 
 interface RunFlags {
-  readonly kvm: RunOptions['kvm'];
+  readonly kvm: ProfileName;
   readonly vcpus?: number;
   readonly seconds?: number;
   readonly seed: number;
   readonly seeds: number;
   readonly engine: RunOptions['engine'];
   readonly port?: RunOptions['port'];
+  readonly twin?: boolean;
   readonly edit: readonly string[];
   readonly json?: string;
 }
@@ -136,6 +137,7 @@ function addRun(
       'atomics of the threads: wasm (default), or js, the slower reference',
       oneOf('--port', ['wasm', 'js']),
     )
+    .option('--twin', 'change a second table by the code of the other generation, and compare')
     .option(
       '--edit <file>',
       'change the code under test by the edits of a file, for this run only; may be repeated',
@@ -250,6 +252,8 @@ async function run(
   const json = new JsonOutput(flags.json);
   const scenario = loadWorkload(workload, {
     vcpus: flags.vcpus,
+    kvm: flags.kvm,
+    twin: flags.twin,
     explore: flags.engine === 'explore',
   });
   if (flags.seconds !== undefined && scenario.rounds.length === 0) {
@@ -261,7 +265,6 @@ async function run(
     const result = await commands.runWorkload(scenario, {
       engine: flags.engine,
       port: flags.port ?? 'wasm',
-      kvm: flags.kvm,
       seed: flags.seed,
       seeds: flags.seeds,
       seconds: flags.seconds ?? null,

@@ -1,4 +1,3 @@
-import type { ProfileName } from '../kvm/profile.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import type { SourceEdit } from './edits.ts';
 import type { BenchDocument, RunResult } from './result.ts';
@@ -16,7 +15,6 @@ export interface RunOptions {
   readonly engine: 'threads' | 'explore';
   /** Which thread port; means nothing under `explore`. */
   readonly port: 'wasm' | 'js';
-  readonly kvm: ProfileName;
   readonly seed: number;
   /** How many seeds to run, from `seed` on. */
   readonly seeds: number;

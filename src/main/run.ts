@@ -95,7 +95,7 @@ function resultOf(
     workload: scenario.name,
     engine: options.engine,
     port: options.engine === 'threads' ? options.port : 'explore',
-    kvm: options.kvm,
+    kvm: scenario.kvm,
     vcpus: scenario.vcpus,
     seed: options.seed,
     seeds: { first: options.seed, count: run.seeds },

@@ -1,4 +1,3 @@
-import { DEFAULT_PROFILE } from '../kvm/profile.ts';
 import { runReport } from './report.ts';
 import type { RunResult } from './result.ts';
 import type { Commands, Output } from './run-options.ts';
@@ -40,7 +39,6 @@ export async function welcome(commands: Commands, io: Output): Promise<RunResult
     const result = await commands.runWorkload(scenario, {
       engine: 'threads',
       port: 'wasm',
-      kvm: DEFAULT_PROFILE,
       seed: 1,
       seeds: 1,
       seconds: null,

@@ -6,6 +6,7 @@ import type {
   Scenario,
   TraceProgram,
 } from '../workers/scenario.ts';
+import { DEFAULT_PROFILE, type ProfileName } from '../kvm/profile.ts';
 import { displayName, findWorkload, readText } from './input-file.ts';
 import { UserError } from './user-error.ts';
 import {
@@ -30,6 +31,10 @@ import { type Path, YamlSource } from './yaml-source.ts';
 export interface Overrides {
   /** Instead of the file's number of vCPUs. */
   readonly vcpus?: number | undefined;
+  /** Instead of the default profile. */
+  readonly kvm?: ProfileName | undefined;
+  /** The twin check. */
+  readonly twin?: boolean | undefined;
   /** The smaller sizes of the file's `explore:` apply. */
   readonly explore: boolean;
 }
@@ -50,6 +55,8 @@ export function loadWorkload(path: string, overrides: Overrides): Scenario {
 class ScenarioBuilder {
   readonly #source: YamlSource;
   readonly #file: WorkloadFile;
+  readonly #kvm: ProfileName;
+  readonly #twin: boolean;
   readonly #vcpus: number;
   readonly #touchesMax: number;
   readonly #isExplore: boolean;
@@ -62,6 +69,8 @@ class ScenarioBuilder {
     this.#source = source;
     this.#file = checkShape(source);
     this.#isExplore = overrides.explore;
+    this.#kvm = overrides.kvm ?? DEFAULT_PROFILE;
+    this.#twin = overrides.twin ?? false;
     const { explore } = this.#file;
     this.#touchesMax = (this.#isExplore ? explore.touches : undefined) ?? Number.POSITIVE_INFINITY;
     this.#vcpus = this.#chooseVcpus(overrides);
@@ -90,6 +99,8 @@ class ScenarioBuilder {
     return {
       name: file.name,
       description: file.description,
+      kvm: this.#kvm,
+      twin: this.#twin,
       vcpus: this.#vcpus,
       ipaBits: file.vm.ipaBits,
       frames: this.#frames(),

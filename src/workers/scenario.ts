@@ -1,6 +1,7 @@
 /**
  * A scenario: what a run does, as plain data. A workload file is validated into one; everything below `main` takes it as legal.
  */
+import type { ProfileName } from '../kvm/profile.ts';
 
 export type AccessKind = 'read' | 'write' | 'exec';
 
@@ -59,6 +60,10 @@ export interface Phase {
 export interface Scenario {
   readonly name: string;
   readonly description: string;
+  /** The generation of the code under test. */
+  readonly kvm: ProfileName;
+  /** Every change of the stage-2 table is made in a second table, too, by the other generation's code, and both are compared. */
+  readonly twin: boolean;
   readonly vcpus: number;
   readonly ipaBits: number;
   /** Host RAM for guest pages, in 4 KiB frames. */

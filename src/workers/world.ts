@@ -3,6 +3,7 @@ import { HostMemory } from '../kvm/host-memory.ts';
 import { Memcache } from '../kvm/memcache.ts';
 import { Memslot, Memslots } from '../kvm/memslots.ts';
 import { Notifier } from '../kvm/notifier.ts';
+import { PROFILES } from '../kvm/profile.ts';
 import { Stage2Mmu } from '../kvm/stage2-mmu.ts';
 import { Vm } from '../kvm/vm.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
@@ -49,6 +50,7 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
       vmid: GUEST_VMID,
       walks: STATISTICS.walks,
     }),
+    stage2: PROFILES[scenario.kvm].stage2,
     mmuLock,
     notifier: new Notifier({
       sequence: layout.words.notifierSequence,

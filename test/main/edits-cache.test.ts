@@ -23,7 +23,7 @@ beforeAll(() => {
   symlinkSync(resolve('node_modules'), join(folder, 'node_modules'));
   mkdirSync(join(folder, 'tmp'));
   const file = 'src/kvm/host-operations.ts';
-  const find = 'return yield* stage2Wrprotect(pgt, ipa, size);';
+  const find = 'return yield* this.#stage2.wrprotect(pgt, ipa, size);';
   writeFileSync(join(folder, 'edit.json'), JSON.stringify({ file, find, replace: "return 'ok';" }));
 });
 afterAll(() => rmSync(folder, { recursive: true }));

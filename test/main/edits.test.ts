@@ -23,12 +23,12 @@ const planted = {
   },
   noFlush: {
     file: 'src/kvm/host-operations.ts',
-    find: '  yield* vm.parts.mmu.tlbFlushVmid();',
+    find: '  yield* mmu.tlbFlushVmid();',
     replace: '',
   },
   noWriteProtect: {
     file: 'src/kvm/host-operations.ts',
-    find: 'return yield* stage2Wrprotect(pgt, ipa, size);',
+    find: 'return yield* this.#stage2.wrprotect(pgt, ipa, size);',
     replace: "return 'ok';",
   },
   noGetPage: {

@@ -83,11 +83,15 @@ describe('run', () => {
     ]);
     expect({ status, err }).toEqual({ status: 0, err: '' });
     expect(out).toBe(runReport(fixedResult));
-    expect(calls[0]?.scenario).toMatchObject({ name: 'permission-storm', vcpus: 2 });
+    expect(calls[0]?.scenario).toMatchObject({
+      name: 'permission-storm',
+      vcpus: 2,
+      kvm: '5.10',
+      twin: false,
+    });
     expect(calls[0]?.options).toMatchObject({
       engine: 'threads',
       port: 'js',
-      kvm: '5.10',
       seed: 9,
       seeds: 1,
       seconds: 0.5,
@@ -99,12 +103,11 @@ describe('run', () => {
     expect(calls[0]?.options).toMatchObject({
       engine: 'threads',
       port: 'wasm',
-      kvm: '5.10',
       seed: 1,
       seeds: 1,
       seconds: null,
     });
-    expect(calls[0]?.scenario.vcpus).toBe(4);
+    expect(calls[0]?.scenario).toMatchObject({ vcpus: 4, kvm: '5.10', twin: false });
   });
 
   test('explore gets the smaller scenario', async () => {

@@ -81,6 +81,8 @@ test('a workload file becomes a scenario', () => {
   expect(load(base)).toEqual({
     name: 'sample',
     description: 'A sample.',
+    kvm: '5.10',
+    twin: false,
     vcpus: 4,
     ipaBits: 40,
     frames: 32,

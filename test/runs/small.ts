@@ -8,7 +8,6 @@ import type { Scenario } from '../../src/workers/scenario.ts';
 const OPTIONS: RunOptions = {
   engine: 'explore',
   port: 'wasm',
-  kvm: '5.10',
   seed: 1,
   seeds: 1,
   seconds: null,

@@ -180,6 +180,8 @@ export function scenarioOf(overrides: Partial<Scenario> = {}): Scenario {
     name: 'lab',
     description: 'a test',
     vcpus: 2,
+    kvm: '5.10',
+    twin: false,
     ipaBits: 40,
     frames: 16,
     contents: 'line',

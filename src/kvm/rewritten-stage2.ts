@@ -1,0 +1,46 @@
+/** The table code that the rewrite brought, profile `5.10`: one walk for each fault. */
+import type { Op } from '#port';
+import type { Descriptor } from '../machine/descriptor.ts';
+import type { Outcome } from '../pgtable/outcome.ts';
+import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
+import { stage2Mkyoung, stage2RelaxPerms, stage2Wrprotect } from '../pgtable/stage2-attributes.ts';
+import { stage2Destroy } from '../pgtable/stage2-init.ts';
+import { stage2Map } from '../pgtable/stage2-map.ts';
+import { Prot } from '../pgtable/stage2-prot.ts';
+import { stage2Unmap } from '../pgtable/stage2-unmap.ts';
+import type { FaultClass, FaultMapping, Stage2Operations } from './stage2-operations.ts';
+
+export class RewrittenStage2 implements Stage2Operations {
+  /** A permission fault needs no table, unless a write while logging may dissolve a block. */
+  needsTopUp({ isPermission, isWrite, logging }: FaultClass): boolean {
+    return !isPermission || (logging && isWrite);
+  }
+
+  /** Only permissions are missing if the faulting leaf has the mapping's size: they are added in place (invariant 60). */
+  *faultIn(pgt: Stage2Pgtable, mapping: FaultMapping): Op<Outcome> {
+    const { ipa, size, frame: phys, cache } = mapping;
+    const prot = Prot.r | (mapping.isWritable ? Prot.w : 0) | (mapping.isExec ? Prot.x : 0);
+    if (mapping.isPermission && mapping.leafSize === size)
+      return yield* stage2RelaxPerms(pgt, ipa, prot);
+    return yield* stage2Map(pgt, { ipa, size, phys, prot, cache });
+  }
+
+  *unmap(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
+    return yield* stage2Unmap(pgt, ipa, size);
+  }
+
+  *wrprotect(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
+    return yield* stage2Wrprotect(pgt, ipa, size);
+  }
+
+  *mkyoung(pgt: Stage2Pgtable, ipa: number): Op<Descriptor> {
+    return yield* stage2Mkyoung(pgt, ipa);
+  }
+
+  /** Nothing: the table is freed outside the lock. */
+  *teardownLocked(): Op<void> {}
+
+  *destroy(pgt: Stage2Pgtable): Op<void> {
+    yield* stage2Destroy(pgt);
+  }
+}

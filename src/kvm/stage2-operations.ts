@@ -1,0 +1,47 @@
+/** What a generation of the stage-2 table code does for the KVM side: the strategy part of a profile. */
+import type { Op } from '#port';
+import type { Ipa, Phys } from '../machine/address.ts';
+import type { Descriptor } from '../machine/descriptor.ts';
+import type { TableCache } from '../pgtable/mm-ops.ts';
+import type { Outcome } from '../pgtable/outcome.ts';
+import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
+
+/** What a fault is, as far as table pages are concerned. */
+export interface FaultClass {
+  readonly isWrite: boolean;
+  readonly isPermission: boolean;
+  /** Whether the slot logs dirty pages. */
+  readonly logging: boolean;
+}
+
+/** A fault whose host page is pinned: what the last steps of section 5E decide on. */
+export interface FaultMapping extends FaultClass {
+  readonly ipa: Ipa;
+  /** Bytes of the mapping: a page or a block. */
+  readonly size: number;
+  readonly frame: Phys;
+  readonly isExec: boolean;
+  /** Whether the host lets the page be written, and no write to it has to be seen. */
+  readonly isWritable: boolean;
+  /** Bytes of the leaf that lacked a permission. */
+  readonly leafSize: number;
+  readonly cache: TableCache;
+}
+
+/** `mmu_lock` is held on every call but `destroy`. An outcome is that of the walk. */
+export interface Stage2Operations {
+  /** Whether the memcache is topped up before the lock is taken (section 5E, step 6). */
+  needsTopUp(fault: FaultClass): boolean;
+  /** Maps the page of a fault, or gives its leaf the permission it lacked (step 15). */
+  faultIn(pgt: Stage2Pgtable, mapping: FaultMapping): Op<Outcome>;
+  /** Removes every leaf that the range touches; TLBs are clean on return. */
+  unmap(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome>;
+  /** Takes W from every leaf in the range; the caller flushes. */
+  wrprotect(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome>;
+  /** Sets the access flag; gives the leaf as it was, or an empty entry. */
+  mkyoung(pgt: Stage2Pgtable, ipa: number): Op<Descriptor>;
+  /** What teardown does under the lock, before the table is taken from everybody. */
+  teardownLocked(pgt: Stage2Pgtable): Op<void>;
+  /** Frees the table that nobody can reach any more. */
+  destroy(pgt: Stage2Pgtable): Op<void>;
+}
