@@ -39,4 +39,9 @@ const PROFILE_5_10: Profile = {
 /** What `--kvm` accepts. */
 export const PROFILES: Readonly<Record<ProfileName, Profile>> = { '5.10': PROFILE_5_10 };
 
+/** The profile whose code changes the twin of a table. */
+export function twinOf(name: ProfileName): ProfileName {
+  return name;
+}
+
 export const DEFAULT_PROFILE: ProfileName = '5.10';

@@ -5,15 +5,15 @@
  * Without guest stage 1 there are no combined (VA to PA) entries, so the second TLBI of the `ipa` sequence has nothing to remove; its
  * barriers stand.
  */
-import { Barrier, barrier, count, event, type Op, type Word } from '#port';
+import { Barrier, barrier, count, event, type Op } from '#port';
 import { EventKind } from '../engine/events.ts';
 import type { Ipa, Phys, Vmid } from '../machine/address.ts';
 import { FRAME_BYTES, type FrameZone } from '../machine/frames.ts';
 import { NO_HINT, TlbiKind, type Interconnect } from '../machine/tlbi.ts';
 import type { LevelHint, MmOps } from '../pgtable/mm-ops.ts';
+import { TablePages } from './table-pages.ts';
 
-export class Stage2Mmu implements MmOps {
-  readonly #tables: FrameZone;
+export class Stage2Mmu extends TablePages implements MmOps {
   readonly #interconnect: Interconnect;
   readonly #vmid: Vmid;
   readonly #walks: number;
@@ -25,37 +25,10 @@ export class Stage2Mmu implements MmOps {
     readonly vmid: Vmid;
     readonly walks: number;
   }) {
-    this.#tables = options.tables;
+    super(options.tables);
     this.#interconnect = options.interconnect;
     this.#vmid = options.vmid;
     this.#walks = options.walks;
-  }
-
-  wordOf(address: Phys): Word {
-    return this.#tables.wordOf(address);
-  }
-
-  *getPage(at: Word): Op<void> {
-    yield* this.#tables.getAt(at);
-  }
-
-  *putPage(at: Word): Op<void> {
-    yield* this.#tables.putAt(at);
-  }
-
-  *pageCount(at: Word): Op<number> {
-    return yield* this.#tables.countAt(at);
-  }
-
-  *zallocPagesExact(pages: number): Op<Phys> {
-    return yield* this.#tables.zallocContiguous(pages);
-  }
-
-  *freePagesExact(first: Phys, pages: number): Op<void> {
-    for (let i = 0; i < pages; i++) {
-      const freed = yield* this.#tables.put((first + i * this.#tables.layout.frameBytes) as Phys);
-      if (!freed) throw new Error('root page freed with references');
-    }
   }
 
   *tlbFlushIpa(ipa: number, level: LevelHint): Op<void> {

@@ -22,6 +22,7 @@ export function runReport(result: RunResult): string {
     '',
     tlbiLine(result),
     tableLine(result),
+    ...twinLines(result),
     retryLine(result),
     samplingLine(result),
     environmentLine(result.environment),
@@ -132,6 +133,12 @@ function tableLine({ tables }: RunResult): string {
     .map(([size, count]) => `${number(count)} of ${size}`);
   const mapped = leaves.length === 0 ? 'no leaves' : `leaves ${leaves.join(', ')}`;
   return `stage-2 table: ${amount(tables.pages, 'page')}, ${mapped}, digest ${tables.digest}`;
+}
+
+function twinLines({ twin }: RunResult): string[] {
+  if (twin === undefined) return [];
+  const [live, other] = twin.digests;
+  return [`twin table: digests ${live} and ${other}, ${twin.equal ? 'equal' : 'different'}`];
 }
 
 function retryLine({ faults }: RunResult): string {

@@ -103,6 +103,8 @@ export interface RunResult {
     readonly pages: number;
     readonly leaves: Readonly<Record<'4K' | '2M' | '1G', number>>;
   };
+  /** With `--twin`: digests of the table and of its twin in canonical form, in hex (docs/twin.md). */
+  readonly twin?: { readonly digests: readonly [string, string]; readonly equal: boolean };
   /** How the table was compared with the reference, and how many leaves the reference has. */
   readonly check: { readonly digest: 'exact' | 'after-write-protect'; readonly leaves: number };
   /** One in N is timed; 1 is all of them. */

@@ -123,6 +123,7 @@ function resultOf(
         '1G': verification.leaves[1],
       },
     },
+    ...(verification.twin === null ? {} : { twin: verification.twin }),
     check: { digest: verification.comparison, leaves: verification.referenceLeaves },
     sampling: { latency: LATENCY_SAMPLE, hold: HOLD_SAMPLE },
     eventDigest: run.eventDigest,

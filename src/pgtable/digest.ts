@@ -4,7 +4,7 @@
  */
 import type { Op } from '#port';
 import type { Level } from '../machine/address.ts';
-import type { Descriptor } from '../machine/descriptor.ts';
+import { Attributes, NO_ATTRIBUTES, S2_LO, type Descriptor } from '../machine/descriptor.ts';
 import type { Outcome } from './outcome.ts';
 import type { Pgtable } from './pgtable.ts';
 import { SipHash } from './siphash.ts';
@@ -14,22 +14,38 @@ import { Visit, walk, type VisitContext, type Visitor } from './walker.ts';
 const KEY = [0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c] as const;
 const PAGE_BITS = 12;
 
+const YOUNG: Attributes = new Attributes(S2_LO.AF, 0);
+
+/** Whether the access flag of leaves is part of what is compared. */
+export type AccessFlagForm = 'exact' | 'ignored';
+
 /** Accumulates entries given in depth-first order, a table before its children. */
 export class TableDigest {
   readonly #hash = new SipHash(KEY);
+  readonly #accessFlag: AccessFlagForm;
   /** Leaves seen, per level. */
   readonly leaves: [number, number, number, number] = [0, 0, 0, 0];
   /** Tables seen, the root not counted. */
   tables = 0;
 
+  constructor(accessFlag: AccessFlagForm = 'exact') {
+    this.#accessFlag = accessFlag;
+  }
+
   /** Adds a valid entry; `addr` is the first input address that it covers. */
   add(entry: Descriptor, addr: number, level: Level): void {
     if (entry.isTable(level)) this.tables++;
     else this.leaves[level]++;
-    const canonical = entry.canonical(level);
+    const canonical = this.#canonical(entry, level);
     const page = Math.floor(addr / 2 ** PAGE_BITS);
     this.#hash.update(page | 0, (Math.floor(page / 0x1_0000_0000) << 2) | level);
     this.#hash.update(canonical.lo, canonical.hi);
+  }
+
+  #canonical(entry: Descriptor, level: Level): Descriptor {
+    const canonical = entry.canonical(level);
+    const keepsFlag = this.#accessFlag === 'exact' || entry.isTable(level);
+    return keepsFlag ? canonical : canonical.withAttributes(YOUNG, NO_ATTRIBUTES);
   }
 
   /** Sixteen hexadecimal digits; the object is spent. */
@@ -39,8 +55,8 @@ export class TableDigest {
 }
 
 /** Digests the whole table. */
-export function* digestTable(pgt: Pgtable): Op<TableDigest> {
-  const visitor = new DigestVisitor();
+export function* digestTable(pgt: Pgtable, accessFlag?: AccessFlagForm): Op<TableDigest> {
+  const visitor = new DigestVisitor(new TableDigest(accessFlag));
   const outcome = yield* walk(pgt, 0, pgt.iaLimit, visitor);
   if (outcome !== 'ok') throw new Error(`digestTable: ${outcome}`);
   return visitor.digest;
@@ -48,7 +64,11 @@ export function* digestTable(pgt: Pgtable): Op<TableDigest> {
 
 class DigestVisitor implements Visitor {
   readonly flags = Visit.leaf | Visit.tablePre;
-  readonly digest = new TableDigest();
+  readonly digest: TableDigest;
+
+  constructor(digest: TableDigest) {
+    this.digest = digest;
+  }
 
   *visit(context: VisitContext): Op<Outcome> {
     if (context.old.isValid()) this.digest.add(context.old, context.addr, context.level);

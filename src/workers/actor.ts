@@ -5,4 +5,6 @@ import type { Phase } from './scenario.ts';
 export interface Actor {
   begin(): Op<void>;
   perform(phase: Phase): Op<void>;
+  /** After the last phase of all agents. */
+  end(): Op<void>;
 }

@@ -30,6 +30,8 @@ export class HostAgent implements Actor {
     }
   }
 
+  *end(): Op<void> {}
+
   *#areGuestsFinished(): Op<boolean> {
     const finished = yield* load32(this.#world.layout.words.guestsFinished, Order.acquire);
     return ((finished - this.#guestsDue) | 0) >= 0;

@@ -173,12 +173,12 @@ function guestFrames(scenario: Scenario): number {
 /** Table pages that a run can need: full caches, the root with its alignment, and every table of every slot. */
 function tableFrames(scenario: Scenario): number {
   const root = stage2Root(GEOMETRY_4K, scenario.ipaBits);
-  let frames = scenario.vcpus * MEMCACHE_PAGES + 2 * root.pages;
+  let frames = 2 * root.pages;
   for (const slot of scenario.slots) {
     for (let level = root.startLevel; level < 3; level++) {
       const reach = GEOMETRY_4K.sizeOf(level);
       frames += Math.ceil(slot.bytes / reach) + 1;
     }
   }
-  return frames;
+  return scenario.vcpus * MEMCACHE_PAGES + (scenario.twin ? 2 : 1) * frames;
 }

@@ -17,6 +17,7 @@ export function* runAgent(world: World, actor: Actor): Op<void> {
   yield* runPhases(world.scenario.setup, actor, barrier);
   while (yield* hasAnotherRound(world, barrier))
     yield* runPhases(world.scenario.rounds, actor, barrier);
+  yield* actor.end();
 }
 
 /** The same for the agent that decides about rounds and measures the run. */
@@ -34,6 +35,7 @@ export function* runConductor(world: World, actor: Actor, duration: Duration): O
     yield* runPhases(world.scenario.rounds, actor, barrier);
   }
   count(STATISTICS.wallNs, now() - since);
+  yield* actor.end();
 }
 
 function* runPhases(phases: readonly Phase[], actor: Actor, barrier: Barrier): Op<void> {

@@ -26,4 +26,8 @@ export class TimedVcpu implements Actor {
     this.ns += now() - since;
     yield* this.#vcpu.leave();
   }
+
+  *end(): Op<void> {
+    yield* this.#vcpu.end();
+  }
 }

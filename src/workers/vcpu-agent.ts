@@ -16,6 +16,7 @@ import {
 } from '#port';
 import { sampleInto } from '../engine/histogram.ts';
 import { handleGuestAbort } from '../kvm/guest-abort.ts';
+import { systemOff } from '../kvm/psci.ts';
 import type { AbortResult, Vcpu } from '../kvm/vcpu.ts';
 import type { Ipa } from '../machine/address.ts';
 import { FAULTED, type AccessKind, type Cpu } from '../machine/cpu.ts';
@@ -76,6 +77,11 @@ export class VcpuAgent implements Actor {
     yield* this.enter();
     yield* this.run(accesses);
     yield* this.leave();
+  }
+
+  /** The first vCPU turns the machine off. */
+  *end(): Op<void> {
+    if (this.#id === 0) yield* systemOff(this.#world.vm);
   }
 
   /** The accesses that a program makes on this vCPU. */

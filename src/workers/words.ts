@@ -21,6 +21,8 @@ export type WordName =
   | 'protectEpoch'
   | 'discardEpoch'
   | 'stage2Root'
+  | 'twinRoot'
+  | 'twinDifferences'
   | 'notifierSequence'
   | 'notifierCount'
   | 'tlbiClaimed'
@@ -80,6 +82,18 @@ export const WORDS: Readonly<Record<WordName, WordSpec>> = {
     writers: 'VM creation and teardown',
     meaning: 'frame number of the first root page plus 1; 0: no table',
     monotone: false,
+  },
+  twinRoot: {
+    owner: 'mmu_lock',
+    writers: 'VM creation and teardown, with --twin',
+    meaning: "the same for the twin's table",
+    monotone: false,
+  },
+  twinDifferences: {
+    owner: 'mmu_lock',
+    writers: 'SYSTEM_OFF',
+    meaning: 'comparisons of both tables that found a difference',
+    monotone: true,
   },
   notifierSequence: {
     owner: 'mmu_lock',

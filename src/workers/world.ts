@@ -3,8 +3,10 @@ import { HostMemory } from '../kvm/host-memory.ts';
 import { Memcache } from '../kvm/memcache.ts';
 import { Memslot, Memslots } from '../kvm/memslots.ts';
 import { Notifier } from '../kvm/notifier.ts';
-import { PROFILES } from '../kvm/profile.ts';
+import { PROFILES, twinOf } from '../kvm/profile.ts';
 import { Stage2Mmu } from '../kvm/stage2-mmu.ts';
+import { Stage2Root } from '../kvm/stage2-root.ts';
+import { Twin } from '../kvm/twin.ts';
 import { Vm } from '../kvm/vm.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
 import type { Vmid } from '../machine/address.ts';
@@ -14,6 +16,7 @@ import { FrameZone, PhysicalMemory } from '../machine/frames.ts';
 import { GEOMETRY_4K } from '../machine/geometry.ts';
 import { Interconnect } from '../machine/tlbi.ts';
 import { memcacheOf, type Layout } from './layout.ts';
+import { stage2Config } from '../pgtable/stage2-init.ts';
 import type { Scenario } from './scenario.ts';
 import { STATISTICS, type LockName } from './statistics.ts';
 
@@ -38,19 +41,33 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
   );
   const interconnect = new Interconnect(layout.interconnect, STATISTICS.tlbi);
   const mmuLock = lock('mmu_lock');
+  const config = stage2Config(GEOMETRY_4K, scenario.ipaBits, ARMV8_0);
+  const mmu = new Stage2Mmu({
+    tables: memory.tables,
+    interconnect,
+    vmid: GUEST_VMID,
+    walks: STATISTICS.walks,
+  });
+  const { stage2 } = PROFILES[scenario.kvm];
+  const twin = scenario.twin
+    ? new Twin({
+        live: stage2,
+        other: PROFILES[twinOf(scenario.kvm)].stage2,
+        config,
+        tables: memory.tables,
+        root: layout.words.twinRoot,
+        differences: layout.words.twinDifferences,
+        accessFlag: 'exact',
+      })
+    : null;
   const vm = new Vm({
-    ipaBits: scenario.ipaBits,
     vmid: GUEST_VMID,
     geometry: GEOMETRY_4K,
-    features: ARMV8_0,
+    config,
     memory,
-    mmu: new Stage2Mmu({
-      tables: memory.tables,
-      interconnect,
-      vmid: GUEST_VMID,
-      walks: STATISTICS.walks,
-    }),
-    stage2: PROFILES[scenario.kvm].stage2,
+    mmu,
+    stage2: twin ?? stage2,
+    twin,
     mmuLock,
     notifier: new Notifier({
       sequence: layout.words.notifierSequence,
@@ -59,7 +76,12 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
     }),
     memslots: new Memslots(layout.slots.map((slot) => new Memslot(slot))),
     host: new HostMemory(layout.hostTable, memory.guest),
-    root: layout.words.stage2Root,
+    root: new Stage2Root({
+      word: layout.words.stage2Root,
+      zone: layout.tableZone,
+      config,
+      ops: mmu,
+    }),
   });
   return { scenario, layout, memory, interconnect, vm };
 }

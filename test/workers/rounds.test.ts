@@ -62,6 +62,11 @@ class Recorder implements Actor {
     Recorder.active.splice(Recorder.active.indexOf(name), 1);
     this.done.push(name);
   }
+
+  *end(): Op<void> {
+    this.done.push('end');
+    yield* load32(0, Order.once);
+  }
 }
 
 const phase = (name: string): Phase => ({ name, guest: null, host: null });
@@ -89,7 +94,7 @@ test('everybody: the set-up once, then so many rounds, phase by phase', () => {
   for (let seed = 0; seed < 100; seed++) {
     const { lab, done } = course(seed, { rounds: 3 });
     const rounds = ['r1', 'r2', 'r1', 'r2', 'r1', 'r2'];
-    const all = ['begin', 's1', 's2', ...rounds];
+    const all = ['begin', 's1', 's2', ...rounds, 'end'];
     expect({ seed, done }).toEqual({ seed, done: [all, all, all] });
     expect({ seed, clashes: Recorder.clashes }).toEqual({ seed, clashes: [] });
     expect(read32(lab.world.layout.words.rounds)).toBe(3);
@@ -101,14 +106,14 @@ test('everybody: the set-up once, then so many rounds, phase by phase', () => {
 
 test('no rounds are no rounds', () => {
   const { done } = course(1, { rounds: 0 });
-  expect(done[0]).toEqual(['begin', 's1', 's2']);
+  expect(done[0]).toEqual(['begin', 's1', 's2', 'end']);
 });
 
 test('a duration: rounds begin until it is over, and the last one is finished', () => {
   const { lab, done } = course(1, { ns: 500 });
   const rounds = read32(lab.world.layout.words.rounds);
   expect(rounds).toBeGreaterThan(3);
-  expect(done.map(({ length }) => length)).toEqual([1, 1, 1].map(() => 3 + 2 * rounds));
+  expect(done.map(({ length }) => length)).toEqual([1, 1, 1].map(() => 4 + 2 * rounds));
   expect(lab.counter(2, STATISTICS.wallNs)).toBeGreaterThanOrEqual(500);
   expect(lab.counter(2, STATISTICS.wallNs)).toBeLessThan(500 + (2 * 500) / rounds + 200);
 });

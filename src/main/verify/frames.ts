@@ -20,11 +20,12 @@ export function* referenceCounts(world: World, scan: TableScan): Iterable<Findin
 }
 
 /** Table pages are in the table or in a cache; guest frames are the host's. */
-export function* frameAccounts(world: World, scan: TableScan): Iterable<Finding> {
+export function* frameAccounts(world: World, scans: readonly TableScan[]): Iterable<Finding> {
   let cached = 0;
   for (let vcpu = 0; vcpu < world.layout.vcpus; vcpu++) cached += memcacheFor(world, vcpu).pages;
   const hostFrames = framesOfHost(world);
-  yield* zoneAccount('table', world.memory.tables, scan.counted.size + cached);
+  const inTables = scans.reduce((sum, { counted }) => sum + counted.size, 0);
+  yield* zoneAccount('table', world.memory.tables, inTables + cached);
   yield* zoneAccount('guest', world.memory.guest, hostFrames.length);
   yield* pins(world, hostFrames);
 }

@@ -15,7 +15,8 @@ import { contents } from './contents.ts';
 import { frameAccounts, referenceCounts } from './frames.ts';
 import { leaves } from './leaves.ts';
 import { referenceDigest, referenceOf, type ReferencePage } from './reference.ts';
-import { scanTable } from './scan.ts';
+import { scanTable, type TableScan } from './scan.ts';
+import { compareTwin, twinDifference, type TwinResult } from './twin.ts';
 
 /** One thing that is wrong. */
 export interface Finding {
@@ -36,6 +37,7 @@ export interface Verification {
   /** How the digest was compared. */
   readonly comparison: 'exact' | 'after-write-protect';
   readonly referenceLeaves: number;
+  readonly twin: TwinResult;
 }
 
 /** Findings that are shown; the rest is counted. */
@@ -46,15 +48,18 @@ export function verify(world: World): Verification {
   if (pgt === null) throw new Error('verification without a stage-2 table');
   const pages = referenceOf(world);
   const scan = drive(scanTable(pgt));
+  const scans = twinScanned(world, scan);
+  const twin = compareTwin(world, pgt);
   const hex = scan.digest.hex();
   const reference = referenceDigest(pgt, pages, true).hex();
   const exact = hex === reference || !mayLackPermissions(world.scenario);
   const findings = [
+    ...twinDifference(world, pgt, twin),
     ...notifierClosed(world),
     ...leaves(pgt, scan, pages, exact),
     ...(exact ? sameDigest(hex, reference) : afterWriteProtect(world, pgt, pages)),
-    ...referenceCounts(world, scan),
-    ...frameAccounts(world, scan),
+    ...scans.flatMap((each) => [...referenceCounts(world, each)]),
+    ...frameAccounts(world, scans),
     ...contents(world, pages),
   ];
   return {
@@ -65,7 +70,14 @@ export function verify(world: World): Verification {
     leaves: scan.digest.leaves,
     comparison: exact ? 'exact' : 'after-write-protect',
     referenceLeaves: pages.length,
+    twin,
   };
+}
+
+/** The scan of the live table, and of its twin if there is one. */
+function twinScanned({ vm }: World, live: TableScan): TableScan[] {
+  const { twin } = vm.parts;
+  return twin === null ? [live] : [live, drive(scanTable(drive(twin.pgt())))];
 }
 
 function sameDigest(digest: string, reference: string): Finding[] {

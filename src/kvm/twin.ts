@@ -1,0 +1,176 @@
+/**
+ * The twin check (specification section 5P): a second stage-2 table that no hardware walks. What is done to the live table is done to it in
+ * the same exclusive section by the code of another generation; both must then translate alike.
+ *
+ * What two generations legitimately do differently is kept out here, where an operation is applied: docs/twin.md lists the cases.
+ */
+import { Order, add32, type Op, type Word } from '#port';
+import type { Phys } from '../machine/address.ts';
+import type { Descriptor } from '../machine/descriptor.ts';
+import { NO_FRAME, type FrameZone } from '../machine/frames.ts';
+import { digestTable, type AccessFlagForm } from '../pgtable/digest.ts';
+import { getLeaf } from '../pgtable/get-leaf.ts';
+import type { MmOps, TableCache } from '../pgtable/mm-ops.ts';
+import type { Outcome } from '../pgtable/outcome.ts';
+import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
+import { stage2Handle, type Stage2Config } from '../pgtable/stage2-init.ts';
+import type { FaultClass, FaultMapping, Stage2Operations } from './stage2-operations.ts';
+import { Stage2Root } from './stage2-root.ts';
+import { TablePages } from './table-pages.ts';
+
+/** Digests of the live table and of its twin, in canonical form. */
+export type TwinDigests = readonly [live: string, twin: string];
+
+export class Twin implements Stage2Operations {
+  readonly #live: Stage2Operations;
+  readonly #other: Stage2Operations;
+  readonly #config: Stage2Config;
+  readonly #ops: UnwalkedTable;
+  readonly #root: Stage2Root;
+  readonly #differences: Word;
+  readonly #accessFlag: AccessFlagForm;
+
+  constructor(options: {
+    readonly live: Stage2Operations;
+    readonly other: Stage2Operations;
+    readonly config: Stage2Config;
+    readonly tables: FrameZone;
+    /** The word of the twin's root, and a counter of comparisons that failed. */
+    readonly root: Word;
+    readonly differences: Word;
+    readonly accessFlag: AccessFlagForm;
+  }) {
+    this.#live = options.live;
+    this.#other = options.other;
+    this.#config = options.config;
+    this.#ops = new UnwalkedTable(options.tables);
+    const { config, tables } = options;
+    this.#root = new Stage2Root({
+      word: options.root,
+      zone: tables.layout,
+      config,
+      ops: this.#ops,
+    });
+    this.#differences = options.differences;
+    this.#accessFlag = options.accessFlag;
+  }
+
+  /** Allocates the twin. False without memory for its root. */
+  *create(): Op<boolean> {
+    return yield* this.#root.create();
+  }
+
+  /** The twin's table. */
+  *pgt(): Op<Stage2Pgtable> {
+    const pgt = yield* this.#root.pgt();
+    if (pgt === null) throw new Error('a twin without a table');
+    return pgt;
+  }
+
+  needsTopUp(fault: FaultClass): boolean {
+    return this.#live.needsTopUp(fault);
+  }
+
+  *faultIn(pgt: Stage2Pgtable, mapping: FaultMapping): Op<Outcome> {
+    const before = yield* this.#leafOf(pgt, mapping.ipa);
+    const outcome = yield* this.#live.faultIn(pgt, mapping);
+    if (outcome !== 'ok' || isStale(mapping, before)) return outcome;
+    const isWritable = mapping.isWritable || keepsWrite(mapping, before);
+    const twin = { ...mapping, isWritable, cache: this.#ops };
+    return same(outcome, yield* this.#other.faultIn(yield* this.pgt(), twin));
+  }
+
+  *unmap(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
+    const outcome = yield* this.#live.unmap(pgt, ipa, size);
+    return same(outcome, yield* this.#other.unmap(yield* this.pgt(), ipa, size));
+  }
+
+  *wrprotect(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
+    const outcome = yield* this.#live.wrprotect(pgt, ipa, size);
+    return same(outcome, yield* this.#other.wrprotect(yield* this.pgt(), ipa, size));
+  }
+
+  *mkyoung(pgt: Stage2Pgtable, ipa: number): Op<Descriptor> {
+    yield* this.#other.mkyoung(yield* this.pgt(), ipa);
+    return yield* this.#live.mkyoung(pgt, ipa);
+  }
+
+  *teardownLocked(pgt: Stage2Pgtable): Op<void> {
+    yield* this.#live.teardownLocked(pgt);
+    yield* this.#other.teardownLocked(yield* this.pgt());
+  }
+
+  *destroy(pgt: Stage2Pgtable): Op<void> {
+    yield* this.#live.destroy(pgt);
+    const twin = yield* this.pgt();
+    yield* this.#root.clear();
+    yield* this.#other.destroy(twin);
+  }
+
+  /** Digests both tables, in the same exclusive section; counts a difference. */
+  *compare(pgt: Stage2Pgtable): Op<TwinDigests> {
+    const live = yield* digestTable(this.#unwalked(pgt), this.#accessFlag);
+    const twin = yield* digestTable(yield* this.pgt(), this.#accessFlag);
+    const digests = [live.hex(), twin.hex()] as const;
+    if (digests[0] !== digests[1]) yield* add32(this.#differences, 1, Order.once);
+    return digests;
+  }
+
+  /** The live table, read without being counted as a walk of it. */
+  #unwalked(pgt: Stage2Pgtable): Stage2Pgtable {
+    return stage2Handle(this.#config, pgt.pgd, this.#ops);
+  }
+
+  *#leafOf(pgt: Stage2Pgtable, ipa: number): Op<Descriptor> {
+    const leaf = yield* getLeaf(this.#unwalked(pgt), ipa);
+    if (typeof leaf === 'string') throw new Error(`the leaf of a fault: ${leaf}`);
+    return leaf.entry;
+  }
+}
+
+/**
+ * The leaf whose permission was missing is gone: unmapped between the fault and the lock. Relaxing finds nothing to relax and lets the
+ * guest fault again; code that builds leaves from scratch maps the page. The next fault does it for both.
+ */
+function isStale(mapping: FaultMapping, before: Descriptor): boolean {
+  return mapping.isPermission && !before.isValid();
+}
+
+/** An exec fault on a writable leaf while the slot logs: relaxing keeps W, building from scratch would lose it. */
+function keepsWrite(mapping: FaultMapping, before: Descriptor): boolean {
+  return mapping.isPermission && mapping.isExec && before.isWritable();
+}
+
+function same(outcome: Outcome, twin: Outcome): Outcome {
+  if (outcome !== twin) throw new Error(`the live table: ${outcome}, its twin: ${twin}`);
+  return outcome;
+}
+
+/** Operations of a table that no hardware walks: pages, and nothing to invalidate, clean or count. */
+class UnwalkedTable extends TablePages implements MmOps, TableCache {
+  readonly #zone: FrameZone;
+
+  constructor(zone: FrameZone) {
+    super(zone);
+    this.#zone = zone;
+  }
+
+  /** Straight from the zone: the twin must not empty a vCPU's cache. */
+  *alloc(): Op<Phys> {
+    const page = yield* this.#zone.zalloc();
+    if (page === NO_FRAME) throw new Error('no table page for the twin');
+    return page;
+  }
+
+  *tlbFlushIpa(): Op<void> {}
+
+  *tlbFlushVmid(): Op<void> {}
+
+  *publishEntries(): Op<void> {}
+
+  *dcacheCleanInvalidate(): Op<void> {}
+
+  walkBegin(): void {}
+
+  walkEnd(): void {}
+}
