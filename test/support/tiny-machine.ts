@@ -259,13 +259,13 @@ export function must(is: boolean, otherwise: string): void {
 
 /** How many table entries an agent loaded: the 64-bit loads of table pages. */
 export function descriptorLoads(machine: TinyMachine, seen: readonly Seen[], agent = 0): number {
-  const { contents, frames } = machine.tableZone;
+  const { contents, frames, contentBytes } = machine.tableZone;
   return seen.filter(
     (e) =>
       e.agent === agent &&
       e.kind === EventKind.load64 &&
       e.at >= contents &&
-      e.at < contents + frames * FRAME_BYTES,
+      e.at < contents + frames * contentBytes,
   ).length;
 }
 
