@@ -1,5 +1,6 @@
 /** Kernel profiles: a released algorithm plus the named later fixes that are applied by default (design, "Kernel profiles"). */
 
+import { LegacyStage2 } from './legacy/legacy-stage2.ts';
 import { RewrittenStage2 } from './rewritten-stage2.ts';
 import type { Stage2Operations } from './stage2-operations.ts';
 
@@ -11,13 +12,15 @@ export interface Fix {
   readonly what: string;
 }
 
-export type ProfileName = '5.10';
+export type ProfileName = 'legacy' | '5.10';
 
 export interface Profile {
   readonly name: ProfileName;
   readonly fixes: readonly Fix[];
   readonly stage2: Stage2Operations;
 }
+
+const LEGACY: Profile = { name: 'legacy', fixes: [], stage2: new LegacyStage2() };
 
 const PROFILE_5_10: Profile = {
   name: '5.10',
@@ -37,11 +40,14 @@ const PROFILE_5_10: Profile = {
 };
 
 /** What `--kvm` accepts. */
-export const PROFILES: Readonly<Record<ProfileName, Profile>> = { '5.10': PROFILE_5_10 };
+export const PROFILES: Readonly<Record<ProfileName, Profile>> = {
+  legacy: LEGACY,
+  '5.10': PROFILE_5_10,
+};
 
 /** The profile whose code changes the twin of a table. */
 export function twinOf(name: ProfileName): ProfileName {
-  return name;
+  return name === 'legacy' ? '5.10' : 'legacy';
 }
 
 export const DEFAULT_PROFILE: ProfileName = '5.10';

@@ -3,7 +3,12 @@ import type { Op } from '#port';
 import type { Descriptor } from '../machine/descriptor.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
-import { stage2Mkyoung, stage2RelaxPerms, stage2Wrprotect } from '../pgtable/stage2-attributes.ts';
+import {
+  stage2Mkold,
+  stage2Mkyoung,
+  stage2RelaxPerms,
+  stage2Wrprotect,
+} from '../pgtable/stage2-attributes.ts';
 import { stage2Destroy } from '../pgtable/stage2-init.ts';
 import { stage2Map } from '../pgtable/stage2-map.ts';
 import { Prot } from '../pgtable/stage2-prot.ts';
@@ -35,6 +40,10 @@ export class RewrittenStage2 implements Stage2Operations {
 
   *mkyoung(pgt: Stage2Pgtable, ipa: number): Op<Descriptor> {
     return yield* stage2Mkyoung(pgt, ipa);
+  }
+
+  *mkold(pgt: Stage2Pgtable, ipa: number): Op<boolean> {
+    return (yield* stage2Mkold(pgt, ipa)).isYoung();
   }
 
   /** Nothing: the table is freed outside the lock. */

@@ -40,6 +40,8 @@ export interface Stage2Operations {
   wrprotect(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome>;
   /** Sets the access flag; gives the leaf as it was, or an empty entry. */
   mkyoung(pgt: Stage2Pgtable, ipa: number): Op<Descriptor>;
+  /** Clears the access flag of one leaf; gives whether it was set. The caller decides on a flush. */
+  mkold(pgt: Stage2Pgtable, ipa: number): Op<boolean>;
   /** What teardown does under the lock, before the table is taken from everybody. */
   teardownLocked(pgt: Stage2Pgtable): Op<void>;
   /** Frees the table that nobody can reach any more. */

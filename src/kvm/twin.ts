@@ -9,12 +9,12 @@ import type { Phys } from '../machine/address.ts';
 import type { Descriptor } from '../machine/descriptor.ts';
 import { NO_FRAME, type FrameZone } from '../machine/frames.ts';
 import { digestTable, type AccessFlagForm } from '../pgtable/digest.ts';
-import { getLeaf } from '../pgtable/get-leaf.ts';
+import { getLeaf, type Leaf } from '../pgtable/get-leaf.ts';
 import type { MmOps, TableCache } from '../pgtable/mm-ops.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
 import { stage2Handle, type Stage2Config } from '../pgtable/stage2-init.ts';
-import type { FaultClass, FaultMapping, Stage2Operations } from './stage2-operations.ts';
+import type { FaultMapping, Stage2Operations } from './stage2-operations.ts';
 import { Stage2Root } from './stage2-root.ts';
 import { TablePages } from './table-pages.ts';
 
@@ -67,17 +67,19 @@ export class Twin implements Stage2Operations {
     return pgt;
   }
 
-  needsTopUp(fault: FaultClass): boolean {
-    return this.#live.needsTopUp(fault);
+  /** Always: what is kept out below may turn a change of permissions into a mapping. */
+  needsTopUp(): boolean {
+    return true;
   }
 
   *faultIn(pgt: Stage2Pgtable, mapping: FaultMapping): Op<Outcome> {
-    const before = yield* this.#leafOf(pgt, mapping.ipa);
-    const outcome = yield* this.#live.faultIn(pgt, mapping);
-    if (outcome !== 'ok' || isStale(mapping, before)) return outcome;
-    const isWritable = mapping.isWritable || keepsWrite(mapping, before);
-    const twin = { ...mapping, isWritable, cache: this.#ops };
-    return same(outcome, yield* this.#other.faultIn(yield* this.pgt(), twin));
+    const before = yield* getLeaf(this.#unwalked(pgt), mapping.ipa);
+    if (typeof before === 'string') return before;
+    const both = comparable(pgt, mapping, before);
+    const outcome = yield* this.#live.faultIn(pgt, both);
+    if (outcome !== 'ok') return outcome;
+    const pages = { ...both, cache: this.#ops };
+    return same(outcome, yield* this.#other.faultIn(yield* this.pgt(), pages));
   }
 
   *unmap(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
@@ -93,6 +95,11 @@ export class Twin implements Stage2Operations {
   *mkyoung(pgt: Stage2Pgtable, ipa: number): Op<Descriptor> {
     yield* this.#other.mkyoung(yield* this.pgt(), ipa);
     return yield* this.#live.mkyoung(pgt, ipa);
+  }
+
+  *mkold(pgt: Stage2Pgtable, ipa: number): Op<boolean> {
+    yield* this.#other.mkold(yield* this.pgt(), ipa);
+    return yield* this.#live.mkold(pgt, ipa);
   }
 
   *teardownLocked(pgt: Stage2Pgtable): Op<void> {
@@ -120,25 +127,23 @@ export class Twin implements Stage2Operations {
   #unwalked(pgt: Stage2Pgtable): Stage2Pgtable {
     return stage2Handle(this.#config, pgt.pgd, this.#ops);
   }
-
-  *#leafOf(pgt: Stage2Pgtable, ipa: number): Op<Descriptor> {
-    const leaf = yield* getLeaf(this.#unwalked(pgt), ipa);
-    if (typeof leaf === 'string') throw new Error(`the leaf of a fault: ${leaf}`);
-    return leaf.entry;
-  }
 }
 
 /**
- * The leaf whose permission was missing is gone: unmapped between the fault and the lock. Relaxing finds nothing to relax and lets the
- * guest fault again; code that builds leaves from scratch maps the page. The next fault does it for both.
+ * The fault as both generations take it alike. A permission fault is one only if the leaf that lacked the permission still stands and has the
+ * mapping's size: otherwise relaxing would find nothing, or a leaf built from scratch would inherit X from a larger one. An exec fault
+ * leaves W as it was: while the slot logs, building from scratch would take it.
  */
-function isStale(mapping: FaultMapping, before: Descriptor): boolean {
-  return mapping.isPermission && !before.isValid();
-}
-
-/** An exec fault on a writable leaf while the slot logs: relaxing keeps W, building from scratch would lose it. */
-function keepsWrite(mapping: FaultMapping, before: Descriptor): boolean {
-  return mapping.isPermission && mapping.isExec && before.isWritable();
+function comparable(pgt: Stage2Pgtable, mapping: FaultMapping, before: Leaf): FaultMapping {
+  const leafSize = pgt.geometry.sizeOf(before.level);
+  const stands = before.entry.isValid() && leafSize === mapping.size;
+  const keepsWrite = mapping.isPermission && mapping.isExec && before.entry.isWritable();
+  return {
+    ...mapping,
+    leafSize,
+    isPermission: mapping.isPermission && stands,
+    isWritable: mapping.isWritable || keepsWrite,
+  };
 }
 
 function same(outcome: Outcome, twin: Outcome): Outcome {

@@ -238,7 +238,7 @@ describe('usage errors: one line that names the flag, exit status 2, nothing run
       [...storm, '--seconds', 'Infinity'],
       '--seconds: expected seconds, more than 0 and at most 86400, not "Infinity"',
     ],
-    [[...storm, '--kvm', '6.12'], '--kvm: "6.12" is not known (known: 5.10)'],
+    [[...storm, '--kvm', '6.12'], '--kvm: "6.12" is not known (known: legacy, 5.10)'],
     [[...storm, '--engine', 'traced'], '--engine: "traced" is not known (known: threads, explore)'],
     [[...storm, '--port', 'c'], '--port: "c" is not known (known: wasm, js)'],
     [

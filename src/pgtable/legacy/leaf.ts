@@ -24,13 +24,12 @@ interface Leaf {
 }
 
 /**
- * Whether `ipa` ends at an executable leaf that a mapping of `size` bytes may take its permission from: a block of at least that size; for
- * a page, a page. On a write permission fault this is the first of two walks.
+ * Whether `ipa` ends at an executable leaf that a mapping of `size` bytes may take its permission from: one of at least that
+ * size. On a write permission fault this is the first of two walks.
  */
 export function* isExecutable(pgt: Pgtable, ipa: number, size: number): Op<boolean> {
   const leaf = yield* findLeaf(pgt, ipa);
   if (leaf === null || !leaf.value.isExecutable()) return false;
-  if (size === pgt.geometry.pageBytes) return leaf.level === LAST_LEVEL;
   return pgt.geometry.sizeOf(leaf.level) >= size;
 }
 

@@ -83,7 +83,7 @@ describe('permission to execute', () => {
 
   test.each([
     ['a page of a page', 3, PAGE, true],
-    ['a page of a block', 2, PAGE, false],
+    ['a page of a block', 2, PAGE, true],
     ['a block of the block', 2, M2, true],
     ['a block of a larger one', 1, M2, true],
     ['a block of a page', 3, M2, false],

@@ -1,0 +1,48 @@
+/** The table code that the rewrite replaced, profile `legacy`: leaves are built from scratch, a write permission fault takes two walks. */
+import type { Op } from '#port';
+import type { Descriptor } from '../../machine/descriptor.ts';
+import { legacyFault } from '../../pgtable/legacy/fault.ts';
+import { legacyAge, legacyMkyoung } from '../../pgtable/legacy/leaf.ts';
+import { legacyFreePgd, legacyUnmap } from '../../pgtable/legacy/unmap.ts';
+import { legacyWrprotect } from '../../pgtable/legacy/wrprotect.ts';
+import type { Outcome } from '../../pgtable/outcome.ts';
+import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
+import type { FaultMapping, Stage2Operations } from '../stage2-operations.ts';
+
+export class LegacyStage2 implements Stage2Operations {
+  /** On every fault: any of them may need tables. */
+  needsTopUp(): boolean {
+    return true;
+  }
+
+  *faultIn(pgt: Stage2Pgtable, mapping: FaultMapping): Op<Outcome> {
+    return yield* legacyFault(pgt, { ...mapping, isDevice: false });
+  }
+
+  *unmap(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
+    yield* legacyUnmap(pgt, ipa, size);
+    return 'ok';
+  }
+
+  *wrprotect(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
+    yield* legacyWrprotect(pgt, ipa, size);
+    return 'ok';
+  }
+
+  *mkyoung(pgt: Stage2Pgtable, ipa: number): Op<Descriptor> {
+    return yield* legacyMkyoung(pgt, ipa);
+  }
+
+  *mkold(pgt: Stage2Pgtable, ipa: number): Op<boolean> {
+    return yield* legacyAge(pgt, ipa);
+  }
+
+  /** The whole IPA space is unmapped, entry by entry with a TLBI each, while vCPUs may still run. */
+  *teardownLocked(pgt: Stage2Pgtable): Op<void> {
+    yield* legacyUnmap(pgt, 0, pgt.iaLimit);
+  }
+
+  *destroy(pgt: Stage2Pgtable): Op<void> {
+    yield* legacyFreePgd(pgt);
+  }
+}
