@@ -28,8 +28,10 @@ export interface BatchBench {
   readonly operations: number;
 }
 
-/** A scenario whose one slot gives each vCPU `pages` pages. */
-function benchScenario(bench: Pick<BatchBench, 'vcpus' | 'pages' | 'rounds' | 'name'>): Scenario {
+/** A scenario whose one slot gives each vCPU `pages` pages. Only a guest touches what is in them. */
+function benchScenario(
+  bench: Pick<BatchBench, 'vcpus' | 'pages' | 'rounds' | 'name' | 'batch'>,
+): Scenario {
   const pages = bench.pages * bench.vcpus;
   return {
     name: bench.name,
@@ -39,7 +41,7 @@ function benchScenario(bench: Pick<BatchBench, 'vcpus' | 'pages' | 'rounds' | 'n
     vcpus: bench.vcpus,
     ipaBits: 40,
     frames: pages,
-    contents: 'page',
+    contents: bench.batch === 'guest' ? 'page' : 'line',
     slots: [{ base: BASE, bytes: pages * PAGE_BYTES, logging: false }],
     setup: [],
     rounds: bench.rounds,
@@ -51,30 +53,46 @@ function benchScenario(bench: Pick<BatchBench, 'vcpus' | 'pages' | 'rounds' | 'n
 export async function benchBatches(batch: BatchBench, size: BenchSize): Promise<BenchResult> {
   const runner = batch.batch === 'guest' ? new GuestRunner(batch) : new OperationRunner(batch);
   try {
-    const runMs = async (): Promise<{ overriddenDuration: number }> => ({
-      overriddenDuration: (await runner.runNs()) / 1e6,
-    });
-    for (let i = 0; i < size.warmups; i++) await runMs();
-    const bench = new Bench({ iterations: size.batches, time: 0, warmup: false });
-    bench.add(batch.name, runMs, { async: true });
-    await bench.run();
-    return resultOf(batch, bench);
+    return await measured(batch, runner, size);
   } finally {
     await runner.close();
   }
 }
 
-function resultOf(batch: BatchBench, bench: Bench): BenchResult {
+/** What times batches itself. */
+interface Timed {
+  /** Mean over the vCPUs of the time of one batch. */
+  runNs(): Promise<number>;
+}
+
+/** What a figure is called. */
+type Label = Pick<BatchBench, 'name' | 'vcpus' | 'operations'> & {
+  readonly port: NonNullable<BenchResult['port']>;
+};
+
+/** Nanoseconds per operation of batches that `timed` runs: warm-ups first. */
+export async function measured(label: Label, timed: Timed, size: BenchSize): Promise<BenchResult> {
+  const runMs = async (): Promise<{ overriddenDuration: number }> => ({
+    overriddenDuration: (await timed.runNs()) / 1e6,
+  });
+  for (let i = 0; i < size.warmups; i++) await runMs();
+  const bench = new Bench({ iterations: size.batches, time: 0, warmup: false });
+  bench.add(label.name, runMs, { async: true });
+  await bench.run();
+  return resultOf(label, bench);
+}
+
+function resultOf(label: Label, bench: Bench): BenchResult {
   const result = bench.tasks[0]?.result;
   if (result?.state !== 'completed')
-    throw new Error(`${batch.name} did not complete`, { cause: result });
-  const ns = (ms: number): number => (ms * 1e6) / batch.operations;
+    throw new Error(`${label.name} did not complete`, { cause: result });
+  const ns = (ms: number): number => (ms * 1e6) / label.operations;
   const { p50, p99, min } = result.latency;
   return {
-    name: batch.name,
+    name: label.name,
     kvm: DEFAULT_PROFILE,
-    vcpus: batch.vcpus,
-    port: batch.port,
+    vcpus: label.vcpus,
+    port: label.port,
     unit: 'ns',
     p50: ns(p50),
     p99: ns(p99),
@@ -83,9 +101,7 @@ function resultOf(batch: BatchBench, bench: Bench): BenchResult {
   };
 }
 
-interface Runner {
-  /** Mean over the vCPUs of the time of one batch. */
-  runNs(): Promise<number>;
+interface Runner extends Timed {
   close(): Promise<void>;
 }
 

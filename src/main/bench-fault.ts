@@ -4,7 +4,6 @@
  *
  * Can show: the cost of one design against another on this machine. Cannot show: what hardware takes.
  */
-import { PGTABLE_OPERATIONS } from '../workers/bench-pgtable.ts';
 import type { GuestProgram, Phase } from '../workers/scenario.ts';
 import { benchBatches, type BatchBench } from './bench-batches.ts';
 import type { BenchSize } from './bench.ts';
@@ -74,7 +73,8 @@ export async function benchFault(size: BenchSize, io: Output): Promise<BenchResu
 type OperationBench = Pick<BatchBench, 'name' | 'rounds' | 'pages' | 'operations' | 'batch'>;
 
 function operationBenches(pages: number): OperationBench[] {
-  return PGTABLE_OPERATIONS.filter((operation) => operation !== 'mapByHand').map((operation) => ({
+  const operations = ['map', 'relax', 'mkyoung', 'wrprotect', 'unmap'] as const;
+  return operations.map((operation) => ({
     name: `pgtable/${operation}`,
     batch: operation,
     rounds: [],

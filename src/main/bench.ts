@@ -1,6 +1,7 @@
 /** `faultline bench`: this machine's figures, compared within one run by their ratios. */
 import { environment } from './environment.ts';
 import { benchFault } from './bench-fault.ts';
+import { benchPgtable } from './bench-pgtable.ts';
 import { benchSeam } from './bench-seam.ts';
 import type { BenchDocument, BenchResult } from './result.ts';
 import type { Output } from './run-options.ts';
@@ -9,6 +10,8 @@ import type { Output } from './run-options.ts';
 export interface BenchSize {
   /** Pages of a batch: at least 1,000 for a figure that means something. */
   readonly pages: number;
+  /** Pages of a range: 1 GiB. */
+  readonly rangePages: number;
   /** Timed batches of each benchmark. */
   readonly batches: number;
   /** Batches before them, for the compiler. */
@@ -17,10 +20,20 @@ export interface BenchSize {
   readonly workers: readonly number[];
 }
 
-const FULL: BenchSize = { pages: 4096, batches: 25, warmups: 10, workers: [8, 64] };
+const FULL: BenchSize = {
+  pages: 4096,
+  rangePages: 262_144,
+  batches: 25,
+  warmups: 10,
+  workers: [8, 64],
+};
 
 type Group = (size: BenchSize, io: Output) => Promise<BenchResult[]>;
-const GROUPS: Readonly<Record<string, Group>> = { fault: benchFault, seam: benchSeam };
+const GROUPS: Readonly<Record<string, Group>> = {
+  fault: benchFault,
+  pgtable: benchPgtable,
+  seam: benchSeam,
+};
 
 /** Runs the named groups. Figures of different runs, or of a busy machine, do not compare. */
 export async function bench(

@@ -28,7 +28,7 @@ const seedsMax = 1_000_000;
 const secondsMax = 86_400;
 const profiles = Object.keys(PROFILES) as ProfileName[];
 const WORKLOAD = 'a workload file, or the name of one that comes with faultline';
-const benchmarks = ['fault', 'seam'] as const;
+const benchmarks = ['fault', 'pgtable', 'seam'] as const;
 
 interface RunFlags {
   readonly kvm: ProfileName;
@@ -223,11 +223,7 @@ function addBench(program: Command, io: Output, commands: Commands): void {
   program
     .command('bench')
     .description('measure this machine')
-    .argument(
-      '[name]',
-      `${benchmarks.join(' or ')}; both without a name`,
-      oneOf('NAME', benchmarks),
-    )
+    .argument('[name]', `${benchmarks.join(', ')}; all without a name`, oneOf('NAME', benchmarks))
     .option('--json <file>', 'write the result as JSON (- is standard output)')
     .action(async (name: string | undefined, flags: { json?: string }) => {
       const json = new JsonOutput(flags.json);

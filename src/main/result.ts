@@ -129,7 +129,7 @@ export interface BenchResult {
   readonly p99: number;
   readonly min: number;
   readonly ratioTo: Readonly<Record<string, number>>;
-  readonly port?: 'wasm' | 'js' | 'explore';
+  readonly port?: 'wasm' | 'js' | 'explore' | 'native';
 }
 
 /** The document of `faultline bench`. */

@@ -3,7 +3,7 @@ import { bench, type BenchSize } from '../../src/main/bench.ts';
 import { fakeIo } from './fake-io.ts';
 
 /** Small enough for a test run, large enough that every benchmark does its work. */
-const tiny: BenchSize = { pages: 512, batches: 2, warmups: 0, workers: [2] };
+const tiny: BenchSize = { pages: 512, rangePages: 1024, batches: 2, warmups: 0, workers: [2] };
 
 const namesOf = async (group: string): Promise<string[]> => {
   const { results } = await bench([group], fakeIo(), tiny);
