@@ -54,9 +54,19 @@ describe('an installed package', () => {
 
   test('holds sources, both builds and workloads, and no tests', () => {
     expect(readdirSync(installed()).toSorted()).toEqual(
-      ['LICENSE', 'README.md', 'bin', 'dist', 'package.json', 'src', 'workloads'].toSorted(),
+      [
+        'LICENSE',
+        'README.md',
+        'bench',
+        'bin',
+        'dist',
+        'package.json',
+        'src',
+        'workloads',
+      ].toSorted(),
     );
     expect(existsSync(installed('src', 'engine', 'strip.ts'))).toBe(true);
+    expect(readdirSync(installed('bench', 'native'))).toEqual(['pgtable.c']);
     expect(existsSync(installed('dist', 'threads', 'workers', 'thread-entry.js'))).toBe(true);
   });
 });

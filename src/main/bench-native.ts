@@ -32,7 +32,8 @@ export class NativeProgram {
       const argv = ['-std=c11', '-O2', '-o', binary, SOURCE];
       const built = spawnSync(cc, argv, { encoding: 'utf8' });
       if (built.status === 0) return NativeProgram.#run(binary);
-      const reason = built.error?.message ?? built.stderr.trim().split('\n')[0];
+      const said = built.stderr?.trim().split('\n')[0];
+      const reason = built.error?.message ?? (said || `status ${built.status}`);
       stderr.write(`no comparison with C: ${cc} did not build bench/native: ${reason}\n`);
       return null;
     } finally {

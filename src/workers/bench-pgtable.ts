@@ -100,21 +100,29 @@ export class PgtableBatch {
     switch (operation) {
       case 'map':
       case 'mapRandom':
-        return yield* this.#mapPages(pgt);
+        yield* this.#mapPages(pgt);
+        break;
       case 'relax':
-        return yield* this.#relaxPages(pgt);
+        yield* this.#relaxPages(pgt);
+        break;
       case 'mkyoung':
-        return yield* this.#mkyoungPages(pgt);
+        yield* this.#mkyoungPages(pgt);
+        break;
       case 'mapRange':
-        return yield* this.#mapRange(pgt);
+        yield* this.#mapRange(pgt);
+        break;
       case 'wrprotect':
-        return yield* this.#wrprotect(pgt);
+        yield* this.#wrprotect(pgt);
+        break;
       case 'unmap':
-        return yield* this.#unmapRange(pgt);
+        yield* this.#unmapRange(pgt);
+        break;
       case 'age':
-        return yield* this.#age(pgt);
+        yield* this.#age(pgt);
+        break;
       case 'mapByHand':
-        return yield* this.#mapByHand(pgt);
+        yield* this.#mapByHand(pgt);
+        break;
     }
   }
 

@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest';
+import { spawnSync } from 'node:child_process';
+import { afterEach, expect, test, vi } from 'vitest';
 import { bench, type BenchSize } from '../../src/main/bench.ts';
 import { fakeIo } from './fake-io.ts';
 
@@ -22,6 +23,41 @@ test('bench fault: each figure for 1 and 2 vCPUs on both ports', async () => {
     [1, 2].flatMap((vcpus) => [`${name} wasm ${vcpus}`, `${name} js ${vcpus}`]),
   );
   expect(await namesOf('fault')).toEqual(expected);
+}, 60_000);
+
+const PGTABLE = [
+  ...['map', 'map-random', 'relax', 'mkyoung'].map((op) => `pgtable/page-${op}`),
+  ...['map', 'wrprotect', 'unmap', 'age'].map((op) => `pgtable/range-${op}`),
+];
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+test.skipIf(spawnSync('cc', ['--version']).status !== 0)(
+  'bench pgtable: each operation against the same in C, in the same run',
+  { timeout: 60_000 },
+  async () => {
+    const { results } = await bench(['pgtable'], fakeIo(), tiny);
+    expect(results.map(({ name, port }) => `${name} ${port}`)).toEqual(
+      PGTABLE.flatMap((name) => [`${name} wasm`, `${name} native`]),
+    );
+    for (let i = 0; i < results.length; i += 2) {
+      const [ours, theirs] = results.slice(i);
+      expect(ours?.ratioTo).toEqual({ native: (ours?.p50 ?? 0) / (theirs?.p50 ?? 1) });
+      expect(theirs?.ratioTo).toEqual({});
+    }
+  },
+);
+
+test('bench pgtable without a compiler: a note, and every result without its ratio', async () => {
+  vi.stubEnv('CC', '/nowhere/cc');
+  const io = fakeIo();
+  const { results } = await bench(['pgtable'], io, tiny);
+  expect(results.map(({ name, port, ratioTo }) => [name, port, ratioTo])).toEqual(
+    PGTABLE.map((name) => [name, 'wasm', {}]),
+  );
+  expect(io.err()).toMatch(/^no comparison with C: [^\n]+\n$/);
 }, 60_000);
 
 test('bench seam: the map path twice, explore, the start of workers', async () => {
