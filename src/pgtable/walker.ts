@@ -23,6 +23,8 @@ export const Visit = {
   tablePost: 4,
 } as const;
 export type Visit = (typeof Visit)[keyof typeof Visit];
+/** The visits of a table. */
+const TABLES = Visit.tablePre | Visit.tablePost;
 
 /** The walked range, in whole pages. */
 export interface WalkRange {
@@ -71,18 +73,16 @@ export function* walk(pgt: Pgtable, addr: number, size: number, visitor: Visitor
   return outcome;
 }
 
-/** A walk in progress: the cursor and what does not change. */
+/** A walk in progress: what does not change on its way. */
 class Walk implements WalkRange {
   readonly start: number;
   readonly end: number;
   readonly #pgt: Pgtable;
   readonly #visitor: Visitor;
-  #cursor: number;
 
   constructor(pgt: Pgtable, visitor: Visitor, start: number, end: number) {
     this.#pgt = pgt;
     this.#visitor = visitor;
-    this.#cursor = start;
     this.start = start;
     this.end = end;
   }
@@ -91,51 +91,73 @@ class Walk implements WalkRange {
   *run(): Op<Outcome> {
     const { geometry, startLevel, pgd, ops } = this.#pgt;
     const root = ops.wordOf(pgd);
-    while (this.#cursor < this.end) {
-      const page = geometry.rootPage(this.#cursor, startLevel);
-      const outcome = yield* this.#walkTable(root + page * geometry.pageBytes, startLevel);
+    const reach = geometry.sizeOf(startLevel) * geometry.entries;
+    let page = geometry.rootPage(this.start, startLevel);
+    for (let addr = this.start; addr < this.end; addr = page * reach) {
+      const table = root + page * geometry.pageBytes;
+      const outcome = yield* this.#walkTable(table, startLevel, addr);
       if (outcome !== 'ok') return outcome;
+      page++;
     }
     return 'ok';
   }
 
-  *#walkTable(table: Word, level: Level): Op<Outcome> {
+  /** The entries of a table from the one of `from` on. */
+  *#walkTable(table: Word, level: Level, from: number): Op<Outcome> {
     const { geometry } = this.#pgt;
-    let index = geometry.indexOf(this.#cursor, level);
-    for (; index < geometry.entries && this.#cursor < this.end; index++) {
-      const outcome = yield* this.#visitEntry(table + index * DESCRIPTOR_BYTES, level);
+    const { end } = this;
+    const size = geometry.sizeOf(level);
+    let index = geometry.indexOf(from, level);
+    let addr = from;
+    // Rounded: only the first address may be inside its entry.
+    let next = geometry.alignDown(from, level) + size;
+    for (; index < geometry.entries && addr < end; index++) {
+      const entry = table + index * DESCRIPTOR_BYTES;
+      const old = yield* loadDescriptor(entry);
+      const outcome = old.isTable(level)
+        ? yield* this.#visitTable(entry, old, addr, level)
+        : yield* this.#visitLeaf(entry, old, addr, level);
       if (outcome !== 'ok') return outcome;
+      addr = next;
+      next += size;
     }
     return 'ok';
   }
 
-  *#visitEntry(entry: Word, level: Level): Op<Outcome> {
+  *#visitLeaf(entry: Word, old: Descriptor, addr: number, level: Level): Op<Outcome> {
     const visitor = this.#visitor;
-    const { flags } = visitor;
-    const addr = this.#cursor;
-    let old = yield* loadDescriptor(entry);
-    let context = new VisitContext(entry, old, addr, level, this);
-    let outcome: Outcome = 'ok';
-    if (old.isTable(level)) {
-      if ((flags & Visit.tablePre) !== 0) outcome = yield* visitor.visit(context, Visit.tablePre);
-    } else if ((flags & Visit.leaf) !== 0) {
-      outcome = yield* visitor.visit(context, Visit.leaf);
-      if (level !== LAST_LEVEL) {
-        // The visitor may have installed a table: descend into it. Level 3 has none.
-        old = yield* loadDescriptor(entry);
-        context = new VisitContext(entry, old, addr, level, this);
-      }
-    }
-    if (outcome !== 'ok') return outcome;
-    const { geometry } = this.#pgt;
-    if (!old.isTable(level)) {
-      // Rounded: the cursor may have been inside the entry.
-      this.#cursor = geometry.alignDown(addr, level) + geometry.sizeOf(level);
-      return 'ok';
+    if ((visitor.flags & Visit.leaf) === 0) return 'ok';
+    const context = new VisitContext(entry, old, addr, level, this);
+    const outcome = yield* visitor.visit(context, Visit.leaf);
+    if (outcome !== 'ok' || level === LAST_LEVEL) return outcome;
+    // The visitor may have installed a table: descend into it. Level 3 has none.
+    const now = yield* loadDescriptor(entry);
+    if (!now.isTable(level)) return 'ok';
+    return yield* this.#visitChildren(new VisitContext(entry, now, addr, level, this));
+  }
+
+  *#visitTable(entry: Word, old: Descriptor, addr: number, level: Level): Op<Outcome> {
+    const visitor = this.#visitor;
+    // Nobody looks at the table: on the way to a leaf a context costs more than the descent.
+    if ((visitor.flags & TABLES) === 0) return yield* this.#walkChild(old, addr, level);
+    const context = new VisitContext(entry, old, addr, level, this);
+    if ((visitor.flags & Visit.tablePre) !== 0) {
+      const outcome = yield* visitor.visit(context, Visit.tablePre);
+      if (outcome !== 'ok') return outcome;
     }
     // A tablePre visitor that broke the entry still has the child walked: `old` is from before.
-    outcome = yield* this.#walkTable(childOf(this.#pgt, old), (level + 1) as Level);
-    if (outcome !== 'ok' || (flags & Visit.tablePost) === 0) return outcome;
-    return yield* visitor.visit(context, Visit.tablePost);
+    return yield* this.#visitChildren(context);
+  }
+
+  /** What is left of a table's visit once it was decided to descend. */
+  *#visitChildren(table: VisitContext): Op<Outcome> {
+    const visitor = this.#visitor;
+    const outcome = yield* this.#walkChild(table.old, table.addr, table.level);
+    if (outcome !== 'ok' || (visitor.flags & Visit.tablePost) === 0) return outcome;
+    return yield* visitor.visit(table, Visit.tablePost);
+  }
+
+  *#walkChild(table: Descriptor, addr: number, level: Level): Op<Outcome> {
+    return yield* this.#walkTable(childOf(this.#pgt, table), (level + 1) as Level, addr);
   }
 }
