@@ -29,21 +29,22 @@ export class NativeProgram {
     const folder = mkdtempSync(join(tmpdir(), 'faultline-native-'));
     try {
       const binary = join(folder, 'pgtable');
-      const argv = ['-std=c11', '-O2', '-o', binary, SOURCE];
-      const built = spawnSync(cc, argv, { encoding: 'utf8' });
-      if (built.status === 0) return NativeProgram.#run(binary);
-      const said = built.stderr?.trim().split('\n')[0];
-      const reason = built.error?.message ?? (said || `status ${built.status}`);
-      stderr.write(`no comparison with C: ${cc} did not build bench/native: ${reason}\n`);
-      return null;
+      const reason = build(cc, binary);
+      const native = reason === null ? NativeProgram.#run(binary) : null;
+      if (native === null)
+        stderr.write(`no comparison with C: ${cc}: ${reason ?? 'its program does not start'}\n`);
+      return native;
     } finally {
       // A program that runs needs no name.
       rmSync(folder, { recursive: true });
     }
   }
 
-  static #run(binary: string): NativeProgram {
+  static #run(binary: string): NativeProgram | null {
     const child = spawn(binary, { stdio: ['pipe', 'pipe', 'inherit'] });
+    // Without a process there is nothing else to say: a temporary folder may forbid programs.
+    child.on('error', () => {});
+    if (child.pid === undefined) return null;
     const lines = createInterface({ input: child.stdout });
     return new NativeProgram(child, lines[Symbol.asyncIterator]());
   }
@@ -59,4 +60,12 @@ export class NativeProgram {
   close(): void {
     this.#child.stdin?.end();
   }
+}
+
+/** Builds the program; null, or why not. */
+function build(cc: string, binary: string): string | null {
+  const argv = ['-std=c11', '-O2', '-o', binary, SOURCE];
+  const { status, error, stderr } = spawnSync(cc, argv, { encoding: 'utf8' });
+  if (status === 0) return null;
+  return error?.message ?? (stderr.trim().split('\n')[0] || `status ${status}`);
 }

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -65,13 +65,22 @@ describe('without a C compiler', () => {
     vi.stubEnv('CC', join(folder, 'no-cc'));
     const io = fakeIo();
     expect(NativeProgram.start(io)).toBe(null);
-    expect(io.err()).toMatch(/^no comparison with C: \S+no-cc did not build .*ENOENT\n$/);
+    expect(io.err()).toMatch(/^no comparison with C: \S+no-cc: .*ENOENT\n$/);
   });
 
   test('a compiler that fails is the same', () => {
     vi.stubEnv('CC', 'false');
     const io = fakeIo();
     expect(NativeProgram.start(io)).toBe(null);
-    expect(io.err()).toBe('no comparison with C: false did not build bench/native: status 1\n');
+    expect(io.err()).toBe('no comparison with C: false: status 1\n');
+  });
+
+  test('so is a program that cannot be started', () => {
+    const cc = join(folder, 'cc');
+    writeFileSync(cc, '#!/bin/sh\ntouch "$4"\n', { mode: 0o755 });
+    vi.stubEnv('CC', cc);
+    const io = fakeIo();
+    expect(NativeProgram.start(io)).toBe(null);
+    expect(io.err()).toBe(`no comparison with C: ${cc}: its program does not start\n`);
   });
 });
