@@ -102,7 +102,7 @@ test('Ctrl-C ends a long run: one line, status 130, no result', async () => {
   child.stderr.on('data', (chunk: Buffer) => {
     err += String(chunk);
     // The first progress line: the agents are at work.
-    if (err.includes(' accesses, ')) child.kill('SIGINT');
+    if (!child.killed && err.includes(' accesses, ')) child.kill('SIGINT');
   });
   expect(await once(child, 'close')).toEqual([130, null]);
   expect(err.split('\r\u001B[K').at(-1)).toBe('faultline: interrupted\n');
