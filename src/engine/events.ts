@@ -20,6 +20,7 @@ export const EventKind = {
   choose: 14,
   read32: 15,
   write32: 16,
+  copy: 17,
 
   lockAcquired: 32,
   lockReleased: 33,

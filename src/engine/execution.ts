@@ -189,12 +189,12 @@ export class Execution implements ExecutionView {
     });
   }
 
-  /** The same after a fill: every 32-bit word of the range now holds `value`. */
-  filled(at: Word, bytes: number, value: number): void {
+  /** The same after a fill or a copy: `words` is the memory, of which a range is new. */
+  rewritten(at: Word, bytes: number, words: Int32Array): void {
     if (this.#parked === 0) return;
     for (const agent of this.#agents) {
       const isInside = agent.at >= at && agent.at < at + bytes;
-      if (isInside) this.written(agent.at, value, false);
+      if (isInside) this.written(agent.at, words[agent.at >>> 2] as number, false);
     }
   }
 

@@ -120,7 +120,15 @@ export function* fill(at: Word, bytes: number, value: number): Op<void> {
   const word = Math.imul(value, 0x01010101);
   memory.words.fill(word, at >>> 2, (at + bytes) / 4);
   record(EventKind.fill, at, 0, 0, value, 0, bytes);
-  execution?.filled(at, bytes, word);
+  execution?.rewritten(at, bytes, memory.words);
+}
+
+export function* copy(to: Word, from: Word, bytes: number): Op<void> {
+  if (execution !== null && execution.reach(EventKind.copy, to)) yield;
+  memory.noteRange(to, bytes);
+  memory.words.copyWithin(to >>> 2, from >>> 2, (from + bytes) / 4);
+  record(EventKind.copy, to, from, 0, from, 0, bytes);
+  execution?.rewritten(to, bytes, memory.words);
 }
 
 export function* wait(at: Word, seen: number): Op<void> {

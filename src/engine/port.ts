@@ -73,6 +73,8 @@ export interface Port {
   barrier(kind: Barrier): Op<void>;
   /** Fills `bytes` bytes, a multiple of 4, with the byte `value`: one operation on the frame. */
   fill(at: Word, bytes: number, value: number): Op<void>;
+  /** Copies `bytes` bytes, a multiple of 4, to a place that does not overlap: one operation on the frame. */
+  copy(to: Word, from: Word, bytes: number): Op<void>;
   /** Futex semantics: returns once the word differs from `seen`, or spuriously; throws {@link Stopped} on stop. */
   wait(at: Word, seen: number): Op<void>;
   /** Stores to a waitable word and wakes its waiters. Pairs with `wait`. */

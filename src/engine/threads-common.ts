@@ -58,6 +58,10 @@ export function choose(n: number): number {
   return (mix(random) >>> 0) % n;
 }
 
+export function copy(to: Word, from: Word, bytes: number): void {
+  words.copyWithin(to >>> 2, from >>> 2, (from + bytes) / 4);
+}
+
 export function read32(at: Word): number {
   return words[at >>> 2] as number;
 }

@@ -10,6 +10,7 @@ export { Barrier, Order, Stop, Stopped, type Op, type Word } from './port.ts';
 export {
   barrier,
   choose,
+  copy,
   count,
   counted,
   drive,

@@ -5,6 +5,7 @@ import {
   choose,
   drive,
   explore,
+  copy,
   fill,
   load32,
   now,
@@ -189,6 +190,7 @@ describe('a wait', () => {
     ['store32', () => store32(X, 1, Order.once)],
     ['store64', () => store64(X, 1, 0, Order.once)],
     ['fill', () => fill(X - 64, 128, 1)],
+    ['copy', () => copy(X - 64, 256, 128)],
     [
       'write32',
       function* (): Op<void> {
@@ -264,6 +266,13 @@ describe('a retry', () => {
     ['its low half', () => store64(X, 1, 0, Order.once)],
     ['its high half', () => store64(X - 4, 0, 1, Order.once)],
     ['a fill up to it', () => fill(X - 64, 68, 7)],
+    [
+      'a copy over it',
+      function* (): Op<void> {
+        yield* store32(Y, 3, Order.once);
+        yield* copy(X, Y, 4);
+      },
+    ],
     ['a fill from it on', () => fill(X, 4, 7)],
   ])('goes on after %s', (_name, writer) => {
     expect(execute({ agents: [retrying, writer], scheduler: first() }).outcome).toBe('completed');
@@ -271,6 +280,7 @@ describe('a retry', () => {
 
   test.each([
     ['the same value', () => store32(X, 0, Order.once)],
+    ['a copy of the same value', () => copy(X, 0, 8)],
     ['a fill with the same value', () => fill(0, 1024, 0)],
     ['a fill before it', () => fill(0, X, 7)],
     ['a fill after it', () => fill(X + 4, 8, 7)],

@@ -16,6 +16,7 @@ const OPERATIONS: Readonly<Record<keyof Port, 'atomic' | 'ordinary'>> = {
   cas64: 'atomic',
   barrier: 'atomic',
   fill: 'atomic',
+  copy: 'atomic',
   wait: 'atomic',
   signal32: 'atomic',
   signalAdd32: 'atomic',
@@ -77,7 +78,7 @@ test('both thread ports are of one type each, and neither is the other kind', ()
     f: (at: number) => boolean;
     g: () => number;
   }>();
-  expect(names).toHaveLength(23);
+  expect(names).toHaveLength(24);
 });
 
 test('an error of a stop says so', () => {

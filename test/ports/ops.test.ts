@@ -16,6 +16,7 @@ import {
   counted,
   drive,
   event,
+  copy,
   fill,
   high,
   load32,
@@ -227,6 +228,13 @@ describe('frames and plain words', () => {
     drive(fill(AT, 12, byte));
     const around = Array.from(words.subarray(AT / 4 - 1, AT / 4 + 4));
     expect(around).toEqual([1, filled, filled, filled, 1]);
+  });
+
+  test('copy copies exactly its bytes', () => {
+    words.set([1, 2, 3, 4, 5], 0);
+    words.fill(9, AT / 4 - 1, AT / 4 + 4);
+    drive(copy(AT, 4, 12));
+    expect(Array.from(words.subarray(AT / 4 - 1, AT / 4 + 4))).toEqual([9, 2, 3, 4, 9]);
   });
 
   test('read32 and write32 access one word', () => {
