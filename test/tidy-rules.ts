@@ -61,6 +61,30 @@ export const nodeImports: Rule = (file) => {
     .map((module) => `the core may not import ${module}`);
 };
 
+/** The replaced code is for the twin check and the profile that runs it (patch 18). */
+const LEGACY_USERS = /^src\/(?:.+\/)?legacy\/|^src\/kvm\/(?:twin[^/]*|profile)\.ts$/;
+
+/** Nothing else needs what the rewrite replaced. */
+export const legacyUse: Rule = (file) => {
+  if (folderOf(file.path) === null || LEGACY_USERS.test(file.path)) return [];
+  return imports(file)
+    .filter((module) => /(?:^|\/)legacy\//.test(module))
+    .map((module) => `may not import ${module}`);
+};
+
+/** What the replaced code shares with the library: the engine, the format, and what a table is handed. */
+const LEGACY_SHARES =
+  /^#port$|^\.\/|^\.\.\/\.\.\/machine\/|^\.\.\/(?:mm-ops|outcome|pgtable|stage2-prot|hyp-prot)\.ts$/;
+
+/** The replaced table code runs nothing of the library that it is compared with; types are free. */
+export const legacyIndependence: Rule = (file) => {
+  if (!file.path.startsWith('src/pgtable/legacy/')) return [];
+  const text = file.text.replaceAll(/\b(?:import|export) type [^;]*;/g, '');
+  return imports({ ...file, text })
+    .filter((module) => !LEGACY_SHARES.test(module))
+    .map((module) => `may not run ${module}`);
+};
+
 /** Code as its tokens with single blanks between, without types, comments and the content of texts. */
 function tokens({ path, text }: File): string {
   const words: string[] = [];

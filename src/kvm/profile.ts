@@ -1,5 +1,7 @@
 /** Kernel profiles: a released algorithm plus the named later fixes that are applied by default (design, "Kernel profiles"). */
 
+import type { HostKernel } from '../machine/features.ts';
+import { legacyIpaLimit } from '../pgtable/legacy/ipa-limit.ts';
 import { LegacyStage2 } from './legacy/legacy-stage2.ts';
 import { RewrittenStage2 } from './rewritten-stage2.ts';
 import type { Stage2Operations } from './stage2-operations.ts';
@@ -18,9 +20,16 @@ export interface Profile {
   readonly name: ProfileName;
   readonly fixes: readonly Fix[];
   readonly stage2: Stage2Operations;
+  /** The most bits of IPA that a VM may have (specification section 1.6). */
+  readonly ipaLimit: (host: HostKernel) => number;
 }
 
-const LEGACY: Profile = { name: 'legacy', fixes: [], stage2: new LegacyStage2() };
+const LEGACY: Profile = {
+  name: 'legacy',
+  fixes: [],
+  stage2: new LegacyStage2(),
+  ipaLimit: legacyIpaLimit,
+};
 
 const PROFILE_5_10: Profile = {
   name: '5.10',
@@ -37,6 +46,8 @@ const PROFILE_5_10: Profile = {
     },
   ],
   stage2: new RewrittenStage2(),
+  // Stage 2 has its own depth: only the machine limits it.
+  ipaLimit: ({ paBits }) => paBits,
 };
 
 /** What `--kvm` accepts. */

@@ -20,3 +20,12 @@ export const ARMV8_0: MachineFeatures = {
   fwb: false,
   xnx: false,
 };
+
+/** What limits the tables of the host kernel itself. */
+export interface HostKernel extends Pick<MachineFeatures, 'paBits'> {
+  /** VA_BITS. */
+  readonly hostVaBits: number;
+  readonly pageShift: number;
+  /** Bits of physical address that the kernel was built for. */
+  readonly kernelPaBits: number;
+}

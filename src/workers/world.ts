@@ -7,11 +7,12 @@ import { PROFILES, twinOf } from '../kvm/profile.ts';
 import { Stage2Mmu } from '../kvm/stage2-mmu.ts';
 import { Stage2Root } from '../kvm/stage2-root.ts';
 import { Twin } from '../kvm/twin.ts';
+import { ipaBitsOfType } from '../kvm/vm-type.ts';
 import { Vm } from '../kvm/vm.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
 import type { Vmid } from '../machine/address.ts';
 import { CPU_CACHE_BYTES, Cpu } from '../machine/cpu.ts';
-import { ARMV8_0 } from '../machine/features.ts';
+import { ARMV8_0, type HostKernel } from '../machine/features.ts';
 import { FrameZone, PhysicalMemory } from '../machine/frames.ts';
 import { GEOMETRY_4K } from '../machine/geometry.ts';
 import { Interconnect } from '../machine/tlbi.ts';
@@ -22,6 +23,13 @@ import { STATISTICS, type LockName } from './statistics.ts';
 
 /** VMID 0 belongs to the host. */
 const GUEST_VMID = 1 as Vmid;
+/** The kernel that the VM runs under. */
+const HOST: HostKernel = {
+  pageShift: GEOMETRY_4K.pageShift,
+  hostVaBits: 48,
+  paBits: ARMV8_0.paBits,
+  kernelPaBits: 48,
+};
 
 export interface World {
   readonly scenario: Scenario;
@@ -41,14 +49,16 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
   );
   const interconnect = new Interconnect(layout.interconnect, STATISTICS.tlbi);
   const mmuLock = lock('mmu_lock');
-  const config = stage2Config(GEOMETRY_4K, scenario.ipaBits, ARMV8_0);
   const mmu = new Stage2Mmu({
     tables: memory.tables,
     interconnect,
     vmid: GUEST_VMID,
     walks: STATISTICS.walks,
   });
-  const { stage2 } = PROFILES[scenario.kvm];
+  const { stage2, ipaLimit } = PROFILES[scenario.kvm];
+  const ipaBits = ipaBitsOfType(scenario.ipaBits, ipaLimit(HOST));
+  if (ipaBits === 'invalid') throw new Error(`no VM of ${scenario.ipaBits} bits of IPA`);
+  const config = stage2Config(GEOMETRY_4K, ipaBits, ARMV8_0);
   const twin = scenario.twin
     ? new Twin({
         live: stage2,
