@@ -5,6 +5,7 @@ import { drive } from '../../src/engine/explore.ts';
 import { Barrier } from '../../src/engine/port.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
 import type { Phys } from '../../src/machine/address.ts';
+import { legacyDestroy } from '../../src/pgtable/legacy/unmap.ts';
 import { stage2Destroy, stage2Init } from '../../src/pgtable/stage2-init.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
 import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
@@ -204,6 +205,17 @@ describe('the root', () => {
     expect(only(events, EventKind.tlbi)).toEqual([]);
     expect(lab.entryStores(events)).toEqual([]);
     expect(lab.used('tables')).toBe(cached);
+  });
+
+  test('was unmapped by the replaced code first: a TLBI for every leaf and table', () => {
+    const lab = populated();
+    const { vm } = lab.world;
+    const pgt = drive(vm.pgt()) as Stage2Pgtable;
+    const events = lab.run(new Scripted([]), [() => legacyDestroy(pgt)]);
+    // Ten pages, a block, T3 and T2.
+    expect(only(events, EventKind.tlbi)).toHaveLength(10 + 1 + 2);
+    expect(lab.entryStores(events)).toHaveLength(10 + 1 + 2);
+    expect(only(events, EventKind.frameFree)).toHaveLength(4);
   });
 
   test('once taken away is found by nobody: a second teardown does nothing, a vCPU cannot be loaded', () => {

@@ -5,18 +5,27 @@ import type { ExecutionView, Scheduler } from '../../src/engine/execution.ts';
 import { drive, type Op } from '../../src/engine/explore.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
 import { enableDirtyLog } from '../../src/kvm/host-operations.ts';
-import type { Vm } from '../../src/kvm/vm.ts';
 import type { Phys } from '../../src/machine/address.ts';
 import { FSC } from '../../src/machine/syndrome.ts';
+import { legacyFault } from '../../src/pgtable/legacy/fault.ts';
 import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
-import { stage2Wrprotect } from '../../src/pgtable/stage2-attributes.ts';
-import { stage2Map } from '../../src/pgtable/stage2-map.ts';
+import { stage2RelaxPerms, stage2Wrprotect } from '../../src/pgtable/stage2-attributes.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
-import { RW } from '../pgtable/helpers.ts';
+import { memcacheFor, type World } from '../../src/workers/world.ts';
+import { RO, RW } from '../pgtable/helpers.ts';
+import { LegacyTable } from '../pgtable/legacy/legacy-table.ts';
 import { Guest, inFaults, Lab, MIB, only, PAGE, RAM } from '../support/lab.ts';
 
 const PAGE_RO = '004000008000077f';
 const PAGE_RW = '00400000800007ff';
+const WRITE_FAULT = {
+  frame: 0x8000_0000 as Phys,
+  isExec: false,
+  isPermission: true,
+  isWritable: true,
+  logging: true,
+  isDevice: false,
+} as const;
 
 /** A page that both vCPUs have read; the slot logs, so that it is read-only. */
 function readOnlyPage(): Lab {
@@ -107,22 +116,60 @@ describe('other vCPUs', () => {
     expect(leaves).toEqual([PAGE_RW]);
   });
 
-  test('do take faults when the leaf is broken and made anew instead, as it was before', () => {
+  test('do take faults where the replaced code breaks the leaf and makes it anew', () => {
     const lab = readOnlyPage();
-    const remap = (): Op<void> => mapAgain(lab.view().vm);
-    const { faults } = readAtEveryStep(lab, remap);
+    const { faults } = readAtEveryStep(lab, () => legacyWriteFault(lab.view()));
     expect(faults).toBeGreaterThan(0);
   });
 });
 
-/** Maps the page writable, by break and make. */
-function* mapAgain(vm: Vm): Op<void> {
+/** The replaced code's part of a write permission fault on the page, under the lock. */
+function* legacyWriteFault(world: World): Op<void> {
+  const { vm } = world;
+  const cache = memcacheFor(world, 0);
+  const fault = { ...WRITE_FAULT, ipa: RAM, size: PAGE, cache };
   yield* vm.parts.mmuLock.lock();
-  const pgt = (yield* vm.pgt()) as Stage2Pgtable;
-  const phys = 0x8000_0000 as Phys;
-  yield* stage2Map(pgt, { ipa: RAM, size: PAGE, phys, prot: RW, cache: null });
+  yield* legacyFault((yield* vm.pgt()) as Stage2Pgtable, fault);
   yield* vm.parts.mmuLock.unlock();
 }
+
+describe('the table, on a write permission fault (trace B8)', () => {
+  const IPA = 0x4020_0000;
+
+  function readOnly(): LegacyTable {
+    const table = new LegacyTable();
+    table.setPte(IPA, WRITE_FAULT.frame, RO);
+    table.walks();
+    return table;
+  }
+
+  test('by the replaced code: two walks of three loads, the leaf gone while the TLBI runs', () => {
+    const table = readOnly();
+    const { loads, order } = table.eventsOf(() => table.faulting({ ...WRITE_FAULT, ipa: IPA }));
+    expect(loads).toBe(3 + 3);
+    expect(order).toEqual(['clear', 'publish', 'tlbi', 'set', 'publish']);
+    expect(table.ops.log.filter((line) => line.startsWith('tlbi'))).toEqual([
+      'tlbi 40200000 hint 3',
+    ]);
+    expect([table.walks(), table.cache.taken]).toEqual([2, 2]);
+    expect(table.words()).toEqual(['3 40200000 -> 80000000 rw-']);
+  });
+
+  test('by the new code: one walk of three loads, one store', () => {
+    const table = readOnly();
+    const { loads, order } = table.eventsOf(() => stage2RelaxPerms(table.pgt, IPA, RW));
+    expect(loads).toBe(3);
+    expect(order).toEqual(['set', 'tlbi']);
+    expect(table.ops.log).toEqual(['begin', 'end', 'tlbi 40200000 hint 3']);
+    expect(table.words()).toEqual(['3 40200000 -> 80000000 rw-']);
+  });
+
+  test('an execution needs no first look: one walk for both', () => {
+    const table = readOnly();
+    table.fault({ ...WRITE_FAULT, ipa: IPA, isExec: true });
+    expect(table.walks()).toBe(1);
+  });
+});
 
 /** vCPU 0 with an empty cache, and no page left to fill it with. */
 function starved(lab: Lab): Guest {
