@@ -41,7 +41,7 @@ export function* legacyHypMap(pgt: Pgtable, request: HypMapRequest): Op<'ok' | H
   if (attributes === null) return 'invalid';
   const { geometry, ops } = pgt;
   const start = geometry.pageDown(request.va);
-  const end = geometry.pageUp(request.va + request.size);
+  const end = request.va + request.size;
   const first = geometry.pageDown(request.phys);
   for (let va = start; va < end; va += geometry.pageBytes) {
     ops.walkBegin();

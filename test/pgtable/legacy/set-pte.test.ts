@@ -1,7 +1,9 @@
 /** Pages stored by the legacy code: what is in the way, what is allocated, which TLBIs and barriers there are. */
 import { describe, expect, test } from 'vitest';
+import { EventKind } from '../../../src/engine/events.ts';
 import { setPte } from '../../../src/pgtable/legacy/set-pte.ts';
 import { G1, M2, PAGE, RO } from '../helpers.ts';
+import { countOf } from '../../support/tiny-machine.ts';
 import { LegacyTable } from './legacy-table.ts';
 
 const IPA = 0x4020_0000;
@@ -65,6 +67,19 @@ describe('a page', () => {
     expect(table.setPte(IPA + M2, HOST, RO, { cache })).toBe('ok');
     expect(table.words()).toEqual(['3 40200000 -> 80001000 r--']);
   });
+
+  test.each([32, 40, 48])(
+    'without a cache ends at the first missing table, of %d bits',
+    (ipaBits) => {
+      const table = new LegacyTable({ ipaBits });
+      const request = { ipa: IPA, cache: null, logging: false, isIoremap: false };
+      const leaf = table.leafOf(3, HOST);
+      const seen = table.machine.alone(function* () {
+        yield* setPte(table.pgt, { ...request, leaf });
+      });
+      expect(countOf(seen, EventKind.load64)).toBe(1);
+    },
+  );
 
   test('with a cache that runs dry is a bug', () => {
     const table = new LegacyTable({ cachePages: 1 });
