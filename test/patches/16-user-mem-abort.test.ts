@@ -5,13 +5,12 @@ import type { ExecutionView, Scheduler } from '../../src/engine/execution.ts';
 import { drive, type Op } from '../../src/engine/explore.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
 import { enableDirtyLog } from '../../src/kvm/host-operations.ts';
+import type { ProfileName } from '../../src/kvm/profile.ts';
 import type { Phys } from '../../src/machine/address.ts';
 import { FSC } from '../../src/machine/syndrome.ts';
-import { legacyFault } from '../../src/pgtable/legacy/fault.ts';
 import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import { stage2RelaxPerms, stage2Wrprotect } from '../../src/pgtable/stage2-attributes.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
-import { memcacheFor, type World } from '../../src/workers/world.ts';
 import { RO, RW } from '../pgtable/helpers.ts';
 import { LegacyTable } from '../pgtable/legacy/legacy-table.ts';
 import { Guest, inFaults, Lab, MIB, only, PAGE, RAM } from '../support/lab.ts';
@@ -28,8 +27,8 @@ const WRITE_FAULT = {
 } as const;
 
 /** A page that both vCPUs have read; the slot logs, so that it is read-only. */
-function readOnlyPage(): Lab {
-  const lab = new Lab({ slots: [{ base: RAM, bytes: 4 * MIB, logging: true }] });
+function readOnlyPage(kvm: ProfileName = '5.10'): Lab {
+  const lab = new Lab({ kvm, slots: [{ base: RAM, bytes: 4 * MIB, logging: true }] });
   drive(enableDirtyLog(lab.world.vm, lab.slot));
   for (const id of [0, 1]) drive(new Guest(lab, id).touch(RAM, 'read'));
   expect(lab.leaf(RAM).hex).toBe(PAGE_RO);
@@ -49,6 +48,15 @@ test('a write permission fault takes one walk', () => {
   const loads = only(fault, EventKind.load64).filter(({ at }) => at >= contents && at < end);
   expect([loads.length, lab.entryStores(fault).length]).toEqual([3, 1]);
   expect(lab.counter(0, STATISTICS.walks)).toBe(1);
+  expect(lab.leaf(RAM).hex).toBe(PAGE_RW);
+});
+
+test('it took two by the replaced code, and a leaf broken and made', () => {
+  const lab = readOnlyPage('legacy');
+  const guest = new Guest(lab, 0);
+  const events = lab.run(new Scripted([]), [() => guest.touch(RAM, 'write')]);
+  expect([guest.vcpu.fault.type, guest.results]).toEqual([FSC.permission, ['resume']]);
+  expect([lab.counter(0, STATISTICS.walks), lab.entryStores(events).length]).toEqual([2, 2]);
   expect(lab.leaf(RAM).hex).toBe(PAGE_RW);
 });
 
@@ -117,21 +125,12 @@ describe('other vCPUs', () => {
   });
 
   test('do take faults where the replaced code breaks the leaf and makes it anew', () => {
-    const lab = readOnlyPage();
-    const { faults } = readAtEveryStep(lab, () => legacyWriteFault(lab.view()));
+    const lab = readOnlyPage('legacy');
+    const write = (): Op<number> => new Guest(lab, 0).touch(RAM, 'write');
+    const { faults } = readAtEveryStep(lab, write);
     expect(faults).toBeGreaterThan(0);
   });
 });
-
-/** The replaced code's part of a write permission fault on the page, under the lock. */
-function* legacyWriteFault(world: World): Op<void> {
-  const { vm } = world;
-  const cache = memcacheFor(world, 0);
-  const fault = { ...WRITE_FAULT, ipa: RAM, size: PAGE, cache };
-  yield* vm.parts.mmuLock.lock();
-  yield* legacyFault((yield* vm.pgt()) as Stage2Pgtable, fault);
-  yield* vm.parts.mmuLock.unlock();
-}
 
 describe('the table, on a write permission fault (trace B8)', () => {
   const IPA = 0x4020_0000;

@@ -10,6 +10,7 @@ import { NO_PGD } from '../../src/pgtable/pgtable.ts';
 import { stage2Init } from '../../src/pgtable/stage2-init.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
 import { LimitedCache, RecordingOps, RW } from '../pgtable/helpers.ts';
+import { Lab } from '../support/lab.ts';
 import { TinyMachine, configOf } from '../support/tiny-machine.ts';
 
 /** Pages of 4K, 39 bits of virtual address, on a machine of 48 bits. */
@@ -53,6 +54,10 @@ test.each([
 });
 
 describe('the type of a VM', () => {
+  test('is checked where a VM is made', () => {
+    expect(() => new Lab({ ipaBits: 49 })).toThrow('no VM of 49 bits of IPA');
+  });
+
   test.each([
     ['0 is 40 bits', 0, 48, 40],
     ['0 is refused where 40 bits are too many', 0, 36, 'invalid'],

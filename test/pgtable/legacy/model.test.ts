@@ -158,11 +158,11 @@ class Run {
     model.put(addr, level, table.leafOf(level, phys, prot).toBigInt());
   }
 
-  /** A write permission fault while logging: X is kept of a page. */
+  /** A write permission fault while logging: X is kept, of a block too. */
   fault(ipa: number): void {
     const { table, model } = this;
     const old = model.at(ipa);
-    const keepsX = old?.level === 3 && (old.value & XN) === 0n;
+    const keepsX = old !== undefined && (old.value & XN) === 0n;
     const frame = (ipa + table.page) as Phys;
     must(table.fault({ ipa, frame, isPermission: true, logging: true }) === 'ok', 'fault');
     const prot = Prot.r | Prot.w | (keepsX ? Prot.x : 0);
