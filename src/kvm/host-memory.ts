@@ -1,12 +1,12 @@
 /**
  * The host's user memory behind the memslots: anonymous private pages, present once touched, writable. One word per page
- * of the host page table: 0, or the frame's number plus 1.
+ * of the host page table: 0, or the frame's number plus 1. A page is a frame of the guest zone.
  *
  * Pages are pinned as get_user_pages_fast does, without a lock: take a reference, then look whether the entry still names the frame.
  */
 import { Order, cas32, load32, read32, type Op, type Word } from '#port';
 import type { Hva, Phys } from '../machine/address.ts';
-import { FRAME_BYTES, NO_FRAME, type FrameZone } from '../machine/frames.ts';
+import { NO_FRAME, type FrameZone } from '../machine/frames.ts';
 
 /** First user address of guest memory. */
 export const HVA_BASE: Hva = 0x7f00_0000_0000 as Hva;
@@ -66,16 +66,20 @@ export class HostMemory {
   *#faultIn(entry: Word): Op<boolean> {
     const frame = yield* this.#frames.zalloc();
     if (frame === NO_FRAME) return false;
-    const number = (frame - this.#frames.layout.base) / FRAME_BYTES;
+    const { base, frameBytes } = this.#frames.layout;
+    const number = (frame - base) / frameBytes;
     if (!(yield* cas32(entry, 0, number + 1, Order.full))) yield* this.#frames.put(frame);
     return true;
   }
 
   #frame(present: number): Phys {
-    return (this.#frames.layout.base + (present - 1) * FRAME_BYTES) as Phys;
+    const { base, frameBytes } = this.#frames.layout;
+    return (base + (present - 1) * frameBytes) as Phys;
   }
 
   #entry(hva: Hva): Word {
-    return this.#table + Math.floor((hva - HVA_BASE) / FRAME_BYTES) * HOST_PTE_BYTES;
+    return (
+      this.#table + Math.floor((hva - HVA_BASE) / this.#frames.layout.frameBytes) * HOST_PTE_BYTES
+    );
   }
 }

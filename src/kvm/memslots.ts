@@ -3,7 +3,6 @@ import { Order, event, load32, or32, read32, store32, type Op, type Word } from 
 import { EventKind } from '../engine/events.ts';
 import type { Gfn, Hva } from '../machine/address.ts';
 
-const PAGE_SHIFT = 12;
 const WORD_BITS = 32;
 
 /** Bits of a slot's flags word. */
@@ -13,6 +12,7 @@ export const SlotFlag = { logDirty: 1 } as const;
 export interface SlotLayout {
   readonly baseGfn: Gfn;
   readonly pages: number;
+  readonly pageBytes: number;
   /** User address of the first page. */
   readonly hva: Hva;
   /** {@link SlotFlag} bits. */
@@ -38,16 +38,16 @@ export class Memslot {
   }
 
   hvaOf(gfn: Gfn): Hva {
-    return (this.layout.hva + (gfn - this.layout.baseGfn) * 2 ** PAGE_SHIFT) as Hva;
+    return (this.layout.hva + (gfn - this.layout.baseGfn) * this.layout.pageBytes) as Hva;
   }
 
   /** First guest physical byte of the slot, and its size. */
   get ipa(): number {
-    return this.layout.baseGfn * 2 ** PAGE_SHIFT;
+    return this.layout.baseGfn * this.layout.pageBytes;
   }
 
   get bytes(): number {
-    return this.layout.pages * 2 ** PAGE_SHIFT;
+    return this.layout.pages * this.layout.pageBytes;
   }
 
   *isLogging(): Op<boolean> {

@@ -18,7 +18,7 @@ import { EventKind } from '../engine/events.ts';
 import type { SpinLock } from '../locking/spin-lock.ts';
 import type { Phys } from './address.ts';
 
-/** Bytes of a host page, and of a frame of guest RAM in the physical address space, whatever is kept of its contents. */
+/** Bytes of a frame where pages have 4 KiB: the smallest there are. */
 export const FRAME_BYTES = 4096;
 /** What a word of a freed frame reads as: bytes of {@link POISON_BYTE}. */
 export const POISON = 0x6b6b6b6b;
@@ -34,7 +34,7 @@ export const TABLE_RAM_BASE: Phys = 0x10_0000_0000 as Phys;
 export interface ZoneLayout {
   readonly base: Phys;
   readonly frames: number;
-  /** Bytes of a frame in the physical address space: {@link FRAME_BYTES}, or a table page of the granule. */
+  /** Bytes of a frame in the physical address space: a page of the granule, whatever is kept of its contents. */
   readonly frameBytes: number;
   /** Bytes kept per frame: all of them or one 64-byte line. */
   readonly contentBytes: number;

@@ -1,6 +1,7 @@
 /** Times batches that run on worker threads, by tinybench: the worker measures, so that no message is part of a figure. */
 import { DEFAULT_PROFILE } from '../kvm/profile.ts';
 import { Bench } from 'tinybench';
+import { PLAIN_4K } from '../machine/shape.ts';
 import type { BenchTask } from '../workers/bench-entry.ts';
 import type { PgtableOperation } from '../workers/bench-pgtable.ts';
 import { hostAgent } from '../workers/layout.ts';
@@ -39,6 +40,7 @@ function benchScenario(
     kvm: DEFAULT_PROFILE,
     twin: false,
     vcpus: bench.vcpus,
+    machine: PLAIN_4K,
     ipaBits: 40,
     frames: pages,
     contents: bench.batch === 'guest' ? 'page' : 'line',

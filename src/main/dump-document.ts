@@ -3,12 +3,12 @@ import { z } from 'zod';
 import { Geometry, stage2Root } from '../machine/geometry.ts';
 import { decodeVtcr } from '../machine/vtcr.ts';
 import { dumpEntry, SpanMap, type DumpEntry } from '../pgtable/dump.ts';
+import { GRANULES, PAGE_SHIFTS } from './granule.ts';
 import type { Snapshot } from './dump-snapshot.ts';
 import { displayName, oneLine, readBytes } from './input-file.ts';
 import type { DumpDocument, DumpedEntry, DumpedInvalid } from './result.ts';
 import { UserError } from './user-error.ts';
 
-const PAGE_SHIFTS = { '4K': 12, '16K': 14, '64K': 16 } as const;
 const addressMax = 2 ** 52 - 1;
 
 const hex = z
@@ -27,7 +27,7 @@ const schema: z.ZodType<DumpDocument> = z.object({
   vcpus: z.int().min(1),
   seed: z.int().min(0),
   geometry: z.object({
-    granule: z.enum(['4K', '16K', '64K']),
+    granule: z.enum(GRANULES),
     ipaBits: z.int().min(32).max(52),
     startLevel: level,
     rootPages: z.int().min(1).max(16),

@@ -3,6 +3,7 @@ import { drive } from '#port';
 import { dumpTable, type DumpEntry } from '../pgtable/dump.ts';
 import type { Geometry } from '../machine/geometry.ts';
 import type { World } from '../workers/world.ts';
+import { granuleOf } from './granule.ts';
 import type { DumpDocument } from './result.ts';
 
 /** A table with all that is needed to print it. */
@@ -60,9 +61,4 @@ export function documentOf({ head, entries }: Snapshot): DumpDocument {
 /** `0x` and 16 digits. */
 export function hex64(value: bigint | number): string {
   return `0x${value.toString(16).padStart(16, '0')}`;
-}
-
-function granuleOf({ pageShift }: Geometry): DumpDocument['geometry']['granule'] {
-  if (pageShift === 12) return '4K';
-  return pageShift === 14 ? '16K' : '64K';
 }

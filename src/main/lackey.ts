@@ -1,8 +1,7 @@
 import { gunzipSync } from 'node:zlib';
-import type { AccessKind } from '../workers/scenario.ts';
+import { TRACE_PAGE_BYTES, type AccessKind } from '../workers/scenario.ts';
 import { displayName, oneLine, readBytes } from './input-file.ts';
 import { UserError } from './user-error.ts';
-import { pageBytes } from './workload-schema.ts';
 
 /** The accesses of a memory trace in order, and where each page was first seen. */
 export interface LackeyTrace {
@@ -87,12 +86,12 @@ class TraceBuilder {
     if (!match || !kinds) return `not a line of a lackey trace: "${oneLine(line.slice(0, 40))}"`;
     const address = Number.parseInt(match[2] ?? '', 16);
     const bytes = Number(match[3]);
-    if (bytes < 1 || bytes > pageBytes)
-      return `an access of ${bytes} bytes: expected 1 to ${pageBytes}`;
+    if (bytes < 1 || bytes > TRACE_PAGE_BYTES)
+      return `an access of ${bytes} bytes: expected 1 to ${TRACE_PAGE_BYTES}`;
     if (address + bytes > addressLimit)
       return `address 0x${match[2]} is above the 44 bits that a trace may use`;
-    const first = Math.floor(address / pageBytes);
-    const last = Math.floor((address + bytes - 1) / pageBytes);
+    const first = Math.floor(address / TRACE_PAGE_BYTES);
+    const last = Math.floor((address + bytes - 1) / TRACE_PAGE_BYTES);
     for (const kind of kinds) {
       this.#touch(first, kind, lineNumber);
       if (last !== first) this.#touch(last, kind, lineNumber);

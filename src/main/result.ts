@@ -3,6 +3,7 @@
  * never renamed or dropped, and the schema's number goes up when a meaning changes.
  */
 import type { ProfileName } from '../kvm/profile.ts';
+import type { Granule, LeafSize } from './granule.ts';
 
 /** The classes in which faults, walks and latencies are counted: by the fault status of the syndrome. */
 export type FaultClass = 'translation' | 'permission' | 'access';
@@ -101,7 +102,8 @@ export interface RunResult {
     readonly digest: string;
     /** Table pages in use. */
     readonly pages: number;
-    readonly leaves: Readonly<Record<'4K' | '2M' | '1G', number>>;
+    /** By size, each that the granule has: `4K`, `2M` and `1G`; `16K` and `32M`; `64K` and `512M`. */
+    readonly leaves: Readonly<Partial<Record<LeafSize, number>>>;
   };
   /** With `--twin`: digests of the table and of its twin in canonical form, in hex (docs/twin.md). */
   readonly twin?: { readonly digests: readonly [string, string]; readonly equal: boolean };
@@ -170,7 +172,7 @@ export interface DumpDocument {
   readonly vcpus: number;
   readonly seed: number;
   readonly geometry: {
-    readonly granule: '4K' | '16K' | '64K';
+    readonly granule: Granule;
     readonly ipaBits: number;
     readonly startLevel: 0 | 1 | 2 | 3;
     readonly rootPages: number;

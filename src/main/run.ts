@@ -1,11 +1,13 @@
 /** A run: every seed in turn on the chosen engine, verified after each, and the figures of all. */
 import { HOLD_SAMPLE } from '../locking/spin-lock.ts';
+import { geometryOf } from '../machine/shape.ts';
 import { STATISTICS } from '../workers/statistics.ts';
 import { LATENCY_SAMPLE } from '../workers/vcpu-agent.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import { EditedExploreRunner } from './edited-explore.ts';
 import { editsHash } from './edits.ts';
 import { environment } from './environment.ts';
+import { leavesBySize } from './granule.ts';
 import type { Environment, RunResult, Violation } from './result.ts';
 import { ExploreRunner } from './run-explore.ts';
 import type { RunOptions } from './run-options.ts';
@@ -117,11 +119,7 @@ function resultOf(
     tables: {
       digest: verification.digest,
       pages: verification.tablePages,
-      leaves: {
-        '4K': verification.leaves[3],
-        '2M': verification.leaves[2],
-        '1G': verification.leaves[1],
-      },
+      leaves: leavesBySize(geometryOf(scenario.machine), verification.leaves),
     },
     ...(verification.twin === null ? {} : { twin: verification.twin }),
     check: { digest: verification.comparison, leaves: verification.referenceLeaves },

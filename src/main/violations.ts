@@ -1,5 +1,4 @@
 /** Everything that a finished run violated, with the command that runs the same again. */
-import { FRAME_BYTES } from '../machine/frames.ts';
 import { statisticsOf, type Layout } from '../workers/layout.ts';
 import { STATISTICS } from '../workers/statistics.ts';
 import { editsHash } from './edits.ts';
@@ -48,7 +47,7 @@ function staleReads({ memory, layout }: SharedWorld): Finding[] {
 function ipaOfPage(layout: Layout, page: number): number {
   let before = 0;
   for (const slot of layout.slots) {
-    if (page < before + slot.pages) return (slot.baseGfn + page - before) * FRAME_BYTES;
+    if (page < before + slot.pages) return (slot.baseGfn + page - before) * slot.pageBytes;
     before += slot.pages;
   }
   throw new Error(`no page ${page}`);

@@ -1,11 +1,12 @@
 import { z } from 'zod';
+import { GRANULES, type Granule } from './granule.ts';
 import type { Path, YamlSource } from './yaml-source.ts';
-
-/** Bytes of a page: the only granule for now is 4K. */
-export const pageBytes = 4096;
 
 /** vCPUs of one VM, at most: what KVM/arm64 allows with GICv3. */
 export const vcpusMax = 512;
+
+/** Widths of physical addresses that machines have, and that reach the simulated RAM. */
+const PA_BITS = [40, 42, 44, 48, 52];
 
 type Maybe<T> = T | undefined;
 
@@ -14,7 +15,14 @@ export interface WorkloadFile {
   name: string;
   description: string;
   vcpus: number;
-  machine: { granule: '4K'; memory?: Maybe<number> };
+  machine: {
+    granule: Granule;
+    lpa2: boolean;
+    paBits: number;
+    fwb: boolean;
+    xnx: boolean;
+    memory?: Maybe<number>;
+  };
   vm: { ipaBits: number; contents: 'page' | 'line' };
   slots: SlotEntry[];
   setup: PhaseEntry[];
@@ -133,11 +141,18 @@ const workload: z.ZodType<WorkloadFile> = z.strictObject({
   description: z.string().min(1).max(400),
   vcpus: count.max(vcpusMax),
   machine: z
-    .strictObject({ granule: z.literal('4K').default('4K'), memory: size.optional() })
+    .strictObject({
+      granule: z.enum(GRANULES).default('4K'),
+      lpa2: z.boolean().default(false),
+      paBits: z.literal(PA_BITS).default(48),
+      fwb: z.boolean().default(false),
+      xnx: z.boolean().default(false),
+      memory: size.optional(),
+    })
     .prefault({}),
   vm: z
     .strictObject({
-      ipaBits: z.int().min(32).max(48).default(40),
+      ipaBits: z.int().min(32).max(52).default(40),
       contents: z.enum(['page', 'line']).default('page'),
     })
     .prefault({}),

@@ -1,5 +1,6 @@
 import type { Slot } from '../workers/scenario.ts';
-import { pageBytes, type SlotEntry, type WorkloadFile } from './workload-schema.ts';
+import type { SlotEntry, WorkloadFile } from './workload-schema.ts';
+import { checkWholePages } from './workload-machine.ts';
 import type { Path, YamlSource } from './yaml-source.ts';
 
 /** Memslots of one VM, at most: what KVM/arm64 of 5.10 allows. */
@@ -7,6 +8,8 @@ const slotsMax = 512;
 /** Everything simulated lives in one shared memory of this size. */
 const memoryBytesMax = 2 ** 32;
 const lineBytes = 64;
+/** From the base of guest RAM to that of table pages, but for some frames that vCPUs race for. */
+const ramBytesMax = 60 * 2 ** 30;
 
 /** A slot entry of the file and where its first copy is among the scenario's slots. */
 export interface PlacedSlot {
@@ -16,6 +19,7 @@ export interface PlacedSlot {
 }
 
 export interface Placement {
+  readonly pageBytes: number;
   readonly slots: readonly Slot[];
   readonly byName: ReadonlyMap<string, PlacedSlot>;
 }
@@ -27,21 +31,28 @@ interface Extent {
   readonly end: number;
 }
 
+/** What slots are placed with, besides the file. */
+export interface PlacementOptions {
+  readonly pageBytes: number;
+  readonly vcpus: number;
+  /** Each slot is cut to so many bytes. */
+  readonly bytesMax: number;
+}
+
 /**
- * The slots at their guest-physical addresses, one copy per vCPU where asked for, each cut to `bytesMax`. Throws a UserError
+ * The slots at their guest-physical addresses, one copy per vCPU where asked for. Throws a UserError
  * for a slot that is not page aligned, overlaps another or reaches the IPA limit.
  */
 export function placeSlots(
   source: YamlSource,
   file: WorkloadFile,
-  vcpus: number,
-  bytesMax: number,
+  { pageBytes, vcpus, bytesMax }: PlacementOptions,
 ): Placement {
   const slots: Slot[] = [];
   const extents: Extent[] = [];
   const byName = new Map<string, PlacedSlot>();
   for (const [i, entry] of file.slots.entries()) {
-    checkAlignment(source, entry, i);
+    checkAlignment(source, file, entry, i);
     if (byName.has(entry.name))
       throw source.problem(['slots', i, 'name'], `there are two slots named ${entry.name}`);
     const bytes = Math.min(entry.size, bytesMax);
@@ -61,17 +72,12 @@ export function placeSlots(
   }
   for (const extent of extents) checkLimit(source, file, extent);
   checkOverlaps(source, file, extents);
-  return { slots, byName };
+  return { pageBytes, slots, byName };
 }
 
-function checkAlignment(source: YamlSource, entry: SlotEntry, i: number): void {
+function checkAlignment(source: YamlSource, file: WorkloadFile, entry: SlotEntry, i: number): void {
   for (const key of ['base', 'size', 'perVcpu'] as const) {
-    const value = entry[key] ?? 0;
-    if (value % pageBytes === 0) continue;
-    throw source.problem(
-      ['slots', i, key],
-      `0x${value.toString(16)} is not a multiple of the page size (4K)`,
-    );
+    checkWholePages(source, file, ['slots', i, key], entry[key] ?? 0);
   }
   if (entry.size === 0) throw source.problem(['slots', i, 'size'], 'a slot has at least one page');
 }
@@ -109,11 +115,11 @@ export function hostFrames(
   placement: Placement,
   pagesNeeded: number,
 ): number {
+  const { pageBytes } = placement;
   const pages = slotPages(placement);
   const { memory } = file.machine;
   const path: Path = memory === undefined ? ['slots'] : ['machine', 'memory'];
-  if (memory !== undefined && memory % pageBytes !== 0)
-    throw source.problem(path, 'not a multiple of the page size (4K)');
+  checkWholePages(source, file, path, memory ?? 0);
   const frames = memory === undefined ? pages : memory / pageBytes;
   const frameBytes = file.vm.contents === 'page' ? pageBytes : lineBytes;
   // At the least a frame needs its contents, and a page of a slot its entry in the page table.
@@ -121,6 +127,12 @@ export function hostFrames(
     throw source.problem(
       path,
       `${frames} frames of ${frameBytes} bytes and ${pages} pages in slots do not fit into the 4 GiB that a simulated machine may have`,
+    );
+  }
+  if (frames * pageBytes > ramBytesMax) {
+    throw source.problem(
+      path,
+      `more RAM than fits below the table pages: at most ${ramBytesMax / 2 ** 30} GiB`,
     );
   }
   if (frames < pagesNeeded) {
@@ -133,6 +145,6 @@ export function hostFrames(
 }
 
 /** Pages of all slots together. */
-export function slotPages(placement: Placement): number {
-  return placement.slots.reduce((sum, slot) => sum + slot.bytes / pageBytes, 0);
+export function slotPages({ slots, pageBytes }: Pick<Placement, 'slots' | 'pageBytes'>): number {
+  return slots.reduce((sum, slot) => sum + slot.bytes / pageBytes, 0);
 }

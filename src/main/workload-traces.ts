@@ -1,14 +1,12 @@
 import { resolve } from 'node:path';
-import type { Slot, TraceProgram } from '../workers/scenario.ts';
+import { TRACE_PAGE_BYTES, type Slot, type TraceProgram } from '../workers/scenario.ts';
 import { displayName } from './input-file.ts';
 import { type LackeyTrace, readLackey } from './lackey.ts';
 import { UserError } from './user-error.ts';
-import { pageBytes } from './workload-schema.ts';
 import type { Path, YamlSource } from './yaml-source.ts';
 
-/** Whether a page number lies in one of these slots. */
-export function isInSlots(page: number, slots: readonly Slot[]): boolean {
-  const address = page * pageBytes;
+/** Whether an address lies in one of these slots. */
+export function isInSlots(address: number, slots: readonly Slot[]): boolean {
   return slots.some((slot) => address >= slot.base && address < slot.base + slot.bytes);
 }
 
@@ -18,13 +16,14 @@ export interface TraceShelfOptions {
   readonly folder: string;
   readonly vcpus: number;
   readonly slots: readonly Slot[];
+  readonly pageBytes: number;
   /** So many accesses of each trace are read. */
   readonly touchesMax: number;
 }
 
 /** The traces that one workload names: each is read once and checked for every vCPU. */
 export class TraceShelf {
-  /** Page numbers that any vCPU touches through a trace. */
+  /** First addresses of the pages that any vCPU touches through a trace. */
   readonly pages: Set<number> = new Set();
   readonly #options: TraceShelfOptions;
   readonly #traces: Map<string, LackeyTrace> = new Map();
@@ -39,33 +38,28 @@ export class TraceShelf {
    */
   program(name: string, perVcpu: number, path: Path): TraceProgram {
     const { source, folder, touchesMax } = this.#options;
-    if (perVcpu % pageBytes !== 0) {
-      throw source.problem([...path, 'perVcpu'], 'not a multiple of the page size (4K)');
-    }
     if (name.includes('\0')) {
       throw source.problem([...path, 'trace'], 'a name with a NUL character');
     }
     const file = resolve(folder, name);
     const trace = this.#traces.get(file) ?? readLackey(file, touchesMax);
     this.#traces.set(file, trace);
-    const vcpuPages = perVcpu / pageBytes;
+    const vcpuPages = perVcpu / TRACE_PAGE_BYTES;
     this.#checkPages(displayName(file), trace, vcpuPages);
     return { kind: 'trace', pages: trace.pages, kinds: trace.kinds, vcpuPages };
   }
 
   #checkPages(name: string, trace: LackeyTrace, vcpuPages: number): void {
-    const { source, slots, vcpus } = this.#options;
+    const { source, slots, vcpus, pageBytes } = this.#options;
     for (const [page, line] of trace.firstLine) {
       for (let vcpu = 0; vcpu < vcpus; vcpu += 1) {
-        const target = page + vcpu * vcpuPages;
-        if (this.pages.has(target)) continue;
+        const target = (page + vcpu * vcpuPages) * TRACE_PAGE_BYTES;
         if (!isInSlots(target, slots)) {
-          const address = `0x${(target * pageBytes).toString(16)}`;
           throw new UserError(
-            `${name}:${line}: page ${address} of vCPU ${vcpu} is in no slot of ${source.name}`,
+            `${name}:${line}: page 0x${target.toString(16)} of vCPU ${vcpu} is in no slot of ${source.name}`,
           );
         }
-        this.pages.add(target);
+        this.pages.add(target - (target % pageBytes));
       }
     }
   }

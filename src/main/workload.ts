@@ -12,11 +12,12 @@ import { UserError } from './user-error.ts';
 import {
   checkShape,
   type GuestEntry,
-  pageBytes,
   type PhaseEntry,
   vcpusMax,
   type WorkloadFile,
 } from './workload-schema.ts';
+import { pageBytesOf, type MachineShape } from '../machine/shape.ts';
+import { checkWholePages, machineOf } from './workload-machine.ts';
 import {
   hostFrames,
   type PlacedSlot,
@@ -57,6 +58,7 @@ class ScenarioBuilder {
   readonly #file: WorkloadFile;
   readonly #kvm: ProfileName;
   readonly #twin: boolean;
+  readonly #machine: MachineShape;
   readonly #vcpus: number;
   readonly #touchesMax: number;
   readonly #isExplore: boolean;
@@ -68,23 +70,28 @@ class ScenarioBuilder {
   constructor(source: YamlSource, folder: string, overrides: Overrides) {
     this.#source = source;
     this.#file = checkShape(source);
+    this.#machine = machineOf(source, this.#file);
     this.#isExplore = overrides.explore;
     this.#kvm = overrides.kvm ?? DEFAULT_PROFILE;
     this.#twin = overrides.twin ?? false;
     const { explore } = this.#file;
     this.#touchesMax = (this.#isExplore ? explore.touches : undefined) ?? Number.POSITIVE_INFINITY;
     this.#vcpus = this.#chooseVcpus(overrides);
-    const bytesMax = explore.size ?? Number.POSITIVE_INFINITY;
-    if (bytesMax === 0 || (explore.size ?? 0) % pageBytes !== 0) {
-      throw source.problem(['explore', 'size'], 'not a multiple of the page size (4K)');
-    }
-    const cut = this.#isExplore ? bytesMax : Number.POSITIVE_INFINITY;
-    this.#placement = placeSlots(source, this.#file, this.#vcpus, cut);
+    checkWholePages(source, this.#file, ['explore', 'size'], explore.size ?? 0);
+    if (explore.size === 0)
+      throw source.problem(['explore', 'size'], 'a slot has at least one page');
+    const pageBytes = pageBytesOf(this.#machine);
+    this.#placement = placeSlots(source, this.#file, {
+      pageBytes,
+      vcpus: this.#vcpus,
+      bytesMax: (this.#isExplore ? explore.size : undefined) ?? Number.POSITIVE_INFINITY,
+    });
     this.#traces = new TraceShelf({
       source,
       folder,
       vcpus: this.#vcpus,
       slots: this.#placement.slots,
+      pageBytes,
       touchesMax: this.#touchesMax,
     });
   }
@@ -102,6 +109,7 @@ class ScenarioBuilder {
       kvm: this.#kvm,
       twin: this.#twin,
       vcpus: this.#vcpus,
+      machine: this.#machine,
       ipaBits: file.vm.ipaBits,
       frames: this.#frames(),
       contents: file.vm.contents,
@@ -168,9 +176,10 @@ class ScenarioBuilder {
         `means nothing with ${kind === 'trace' ? 'a trace' : `the pattern ${kind}`}`,
       );
     }
-    return entry.trace === undefined
-      ? this.#pattern(entry, path)
-      : this.#traces.program(entry.trace, entry.perVcpu ?? 0, path);
+    if (entry.trace === undefined) return this.#pattern(entry, path);
+    const { perVcpu = 0 } = entry;
+    checkWholePages(this.#source, this.#file, [...path, 'perVcpu'], perVcpu);
+    return this.#traces.program(entry.trace, perVcpu, path);
   }
 
   #pattern(entry: GuestEntry, path: Path): PatternProgram {
@@ -228,9 +237,10 @@ class ScenarioBuilder {
 
   /** Pages that host memory has to hold: all of a slot that a pattern names, of other slots what the traces touch. */
   #pagesTouched(): number {
-    const whole = this.#placement.slots.filter((_, index) => this.#patternSlots.has(index));
+    const { slots, pageBytes } = this.#placement;
+    const whole = slots.filter((_, index) => this.#patternSlots.has(index));
     const alone = [...this.#traces.pages].filter((page) => !isInSlots(page, whole));
-    return whole.reduce((sum, slot) => sum + slot.bytes / pageBytes, 0) + alone.length;
+    return slotPages({ slots: whole, pageBytes }) + alone.length;
   }
 }
 

@@ -7,7 +7,7 @@ import { HOST_PTE_BYTES, HVA_BASE } from '../kvm/host-memory.ts';
 import { MEMCACHE_BYTES, MEMCACHE_PAGES } from '../kvm/memcache.ts';
 import { dirtyBitmapBytes, type SlotLayout } from '../kvm/memslots.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
-import type { Gfn, Hva, Phys } from '../machine/address.ts';
+import type { Gfn, Hva } from '../machine/address.ts';
 import { CPU_CACHE_BYTES } from '../machine/cpu.ts';
 import {
   FRAME_BYTES,
@@ -17,7 +17,8 @@ import {
   ZONE_STATE_BYTES,
   type ZoneLayout,
 } from '../machine/frames.ts';
-import { GEOMETRY_4K, stage2Root } from '../machine/geometry.ts';
+import { LAST_LEVEL, stage2Root } from '../machine/geometry.ts';
+import { geometryOf, pageBytesOf } from '../machine/shape.ts';
 import { ANSWER_BYTES, RING_BYTES, type InterconnectLayout } from '../machine/tlbi.ts';
 import type { Scenario } from './scenario.ts';
 import { LOCK_NAMES, STATISTICS, type LockName } from './statistics.ts';
@@ -77,9 +78,15 @@ class Space {
     return at;
   }
 
-  takePages(bytes: number): Word {
-    this.next = Math.ceil(this.next / FRAME_BYTES) * FRAME_BYTES;
+  /** Aligned to a power of two. */
+  takeAligned(bytes: number, alignment: number): Word {
+    this.next = Math.ceil(this.next / alignment) * alignment;
     return this.take(bytes);
+  }
+
+  /** On pages of its own: `explore` saves and restores whole ones. */
+  takePages(bytes: number): Word {
+    return this.takeAligned(bytes, FRAME_BYTES);
   }
 }
 
@@ -89,7 +96,8 @@ export function layoutOf(scenario: Scenario): Layout {
   const { vcpus } = scenario;
   const agents = vcpus + 2;
   const words = controlWords(space);
-  const pages = scenario.slots.reduce((sum, slot) => sum + slot.bytes / FRAME_BYTES, 0);
+  const frameBytes = pageBytesOf(scenario.machine);
+  const pages = scenario.slots.reduce((sum, slot) => sum + slot.bytes / frameBytes, 0);
   const layout = {
     vcpus,
     agents,
@@ -109,8 +117,18 @@ export function layoutOf(scenario: Scenario): Layout {
     pages,
     hostTable: space.takePages(pages * HOST_PTE_BYTES),
     log: space.takePages(vcpus * pages * LOG_ENTRY_BYTES),
-    tableZone: zone(space, TABLE_RAM_BASE, tableFrames(scenario), FRAME_BYTES),
-    guestZone: zone(space, GUEST_RAM_BASE, guestFrames(scenario), contentBytes(scenario)),
+    tableZone: zone(space, {
+      base: TABLE_RAM_BASE,
+      frames: tableFrames(scenario),
+      frameBytes,
+      contentBytes: frameBytes,
+    }),
+    guestZone: zone(space, {
+      base: GUEST_RAM_BASE,
+      frames: guestFrames(scenario),
+      frameBytes,
+      contentBytes: scenario.contents === 'page' ? frameBytes : LINE_CONTENT_BYTES,
+    }),
   };
   return { ...layout, bytes: space.next };
 }
@@ -132,13 +150,15 @@ function lockWords(space: Space, agents: number): Record<LockName, Word> {
 
 function slotLayouts(space: Space, scenario: Scenario): SlotLayout[] {
   let hva: number = HVA_BASE;
+  const pageBytes = pageBytesOf(scenario.machine);
   return scenario.slots.map((slot) => {
-    const pages = slot.bytes / FRAME_BYTES;
+    const pages = slot.bytes / pageBytes;
     const first = hva;
     hva += slot.bytes;
     return {
-      baseGfn: (slot.base / FRAME_BYTES) as Gfn,
+      baseGfn: (slot.base / pageBytes) as Gfn,
       pages,
+      pageBytes,
       hva: first as Hva,
       flags: space.take(4),
       dirtyBitmap: space.take(dirtyBitmapBytes(pages)),
@@ -146,19 +166,17 @@ function slotLayouts(space: Space, scenario: Scenario): SlotLayout[] {
   });
 }
 
-function contentBytes(scenario: Scenario): number {
-  return scenario.contents === 'page' ? FRAME_BYTES : LINE_CONTENT_BYTES;
-}
-
-function zone(space: Space, base: Phys, frames: number, bytesPerFrame: number): ZoneLayout {
+/** The frames of a zone are aligned to their size in the shared memory too, so that a word's table page can be told from its place. */
+function zone(
+  space: Space,
+  shape: Pick<ZoneLayout, 'base' | 'frames' | 'frameBytes' | 'contentBytes'>,
+): ZoneLayout {
+  const { frames, frameBytes, contentBytes } = shape;
   return {
-    base,
-    frames,
-    frameBytes: FRAME_BYTES,
-    contentBytes: bytesPerFrame,
+    ...shape,
     state: space.take(ZONE_STATE_BYTES),
     meta: space.take(frames * FRAME_META_BYTES),
-    contents: space.takePages(frames * bytesPerFrame),
+    contents: space.takeAligned(frames * contentBytes, frameBytes),
   };
 }
 
@@ -172,11 +190,12 @@ function guestFrames(scenario: Scenario): number {
 
 /** Table pages that a run can need: full caches, the root with its alignment, and every table of every slot. */
 function tableFrames(scenario: Scenario): number {
-  const root = stage2Root(GEOMETRY_4K, scenario.ipaBits);
+  const geometry = geometryOf(scenario.machine);
+  const root = stage2Root(geometry, scenario.ipaBits);
   let frames = 2 * root.pages;
   for (const slot of scenario.slots) {
-    for (let level = root.startLevel; level < 3; level++) {
-      const reach = GEOMETRY_4K.sizeOf(level);
+    for (let level = root.startLevel; level < LAST_LEVEL; level++) {
+      const reach = geometry.sizeOf(level);
       frames += Math.ceil(slot.bytes / reach) + 1;
     }
   }

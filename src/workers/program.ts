@@ -3,16 +3,21 @@ import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator';
 import { scattered } from '../engine/splitmix.ts';
-import { FRAME_BYTES } from '../machine/frames.ts';
+import { pageBytesOf } from '../machine/shape.ts';
 import type { Layout } from './layout.ts';
-import type { PatternProgram, Scenario, TraceProgram } from './scenario.ts';
+import {
+  TRACE_PAGE_BYTES,
+  type PatternProgram,
+  type Scenario,
+  type TraceProgram,
+} from './scenario.ts';
 
 /** Kinds of access as numbers. */
 export const Touch = { read: 0, write: 1, exec: 2 } as const;
 
 /** The accesses of one vCPU in one phase, in order. */
 export interface Accesses {
-  /** Page-aligned IPAs. */
+  /** The first address of each page. */
   readonly ipas: Float64Array;
   /** Index of each page over all slots. */
   readonly pages: Uint32Array;
@@ -27,7 +32,7 @@ export function expandProgram(
   program: PatternProgram | TraceProgram,
   agent: { readonly vcpu: number; readonly seed: number },
 ): Accesses {
-  if (program.kind === 'trace') return expandTrace(layout, program, agent.vcpu);
+  if (program.kind === 'trace') return expandTrace(scenario, layout, program, agent.vcpu);
   return expandPattern(scenario, program, agent);
 }
 
@@ -38,19 +43,20 @@ function expandPattern(
 ): Accesses {
   const slot = scenario.slots[program.slot];
   if (slot === undefined) throw new Error(`no slot ${program.slot}`);
+  const pageBytes = pageBytesOf(scenario.machine);
   const random = xoroshiro128plus(scattered(agent.seed * 0x1000 + agent.vcpu));
-  const all = slot.bytes / FRAME_BYTES;
+  const all = slot.bytes / pageBytes;
   const share = program.region === 'shared' ? all : Math.floor(all / scenario.vcpus);
   const first = program.region === 'shared' ? 0 : share * agent.vcpu;
   const firstIndex = scenario.slots
     .slice(0, program.slot)
-    .reduce((sum, s) => sum + s.bytes / FRAME_BYTES, 0);
+    .reduce((sum, s) => sum + s.bytes / pageBytes, 0);
   const touches = program.touches ?? share;
   const next = pageSequence(program, share, random);
   const accesses = emptyAccesses(touches);
   for (let i = 0; i < touches; i++) {
     const page = first + next(i);
-    accesses.ipas[i] = slot.base + page * FRAME_BYTES;
+    accesses.ipas[i] = slot.base + page * pageBytes;
     accesses.pages[i] = firstIndex + page;
     accesses.kinds[i] = isWrite(program.writes, random) ? Touch.write : Touch.read;
   }
@@ -111,14 +117,22 @@ function isWrite(share: number, random: RandomGenerator): boolean {
   return share > 0 && uniformInt(random, 0, 0x3fffffff) < share * 0x40000000;
 }
 
-function expandTrace(layout: Layout, program: TraceProgram, vcpu: number): Accesses {
+/** A trace's pages have 4 KiB; a page of the machine may hold several of them. */
+function expandTrace(
+  scenario: Scenario,
+  layout: Layout,
+  program: TraceProgram,
+  vcpu: number,
+): Accesses {
   const { pages, kinds } = program;
+  const pageBytes = pageBytesOf(scenario.machine);
   const accesses = emptyAccesses(pages.length);
   accesses.kinds.set(kinds);
   const shift = vcpu * program.vcpuPages;
   pages.forEach((page, i) => {
-    accesses.ipas[i] = (page + shift) * FRAME_BYTES;
-    accesses.pages[i] = pageIndex(layout, page + shift);
+    const gfn = Math.floor(((page + shift) * TRACE_PAGE_BYTES) / pageBytes);
+    accesses.ipas[i] = gfn * pageBytes;
+    accesses.pages[i] = pageIndex(layout, gfn);
   });
   return accesses;
 }

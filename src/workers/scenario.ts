@@ -2,6 +2,7 @@
  * A scenario: what a run does, as plain data. A workload file is validated into one; everything below `main` takes it as legal.
  */
 import type { ProfileName } from '../kvm/profile.ts';
+import type { MachineShape } from '../machine/shape.ts';
 
 export type AccessKind = 'read' | 'write' | 'exec';
 
@@ -31,8 +32,11 @@ export interface PatternProgram {
   readonly exponent: number;
 }
 
+/** Bytes of a page of a memory trace. */
+export const TRACE_PAGE_BYTES = 4096;
+
 /**
- * A memory trace: page number (IPA >>> 12) and kind (0 read, 1 write, 2 exec) of each access, in order.
+ * A memory trace: page number (IPA >>> 12, whatever the granule) and kind (0 read, 1 write, 2 exec) of each access, in order.
  * vCPU i replays it at page + i * vcpuPages.
  */
 export interface TraceProgram {
@@ -65,10 +69,11 @@ export interface Scenario {
   /** Every change of the stage-2 table is made in a second table, too, by the other generation's code, and both are compared. */
   readonly twin: boolean;
   readonly vcpus: number;
+  readonly machine: MachineShape;
   readonly ipaBits: number;
-  /** Host RAM for guest pages, in 4 KiB frames. */
+  /** Host RAM for guest pages, in frames of the machine's page size. */
   readonly frames: number;
-  /** Bytes kept per guest frame: 4096 or 64. */
+  /** What is kept of a guest frame: all of it, or 64 bytes. */
   readonly contents: 'page' | 'line';
   readonly slots: readonly Slot[];
   /** Phases run once, in order. */

@@ -12,9 +12,8 @@ import { Vm } from '../kvm/vm.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
 import type { Vmid } from '../machine/address.ts';
 import { CPU_CACHE_BYTES, Cpu } from '../machine/cpu.ts';
-import { ARMV8_0, type HostKernel } from '../machine/features.ts';
 import { FrameZone, PhysicalMemory } from '../machine/frames.ts';
-import { GEOMETRY_4K } from '../machine/geometry.ts';
+import { geometryOf } from '../machine/shape.ts';
 import { Interconnect } from '../machine/tlbi.ts';
 import { memcacheOf, type Layout } from './layout.ts';
 import { stage2Config } from '../pgtable/stage2-init.ts';
@@ -23,13 +22,8 @@ import { STATISTICS, type LockName } from './statistics.ts';
 
 /** VMID 0 belongs to the host. */
 const GUEST_VMID = 1 as Vmid;
-/** The kernel that the VM runs under. */
-const HOST: HostKernel = {
-  pageShift: GEOMETRY_4K.pageShift,
-  hostVaBits: 48,
-  paBits: ARMV8_0.paBits,
-  kernelPaBits: 48,
-};
+/** VA_BITS of the kernel that the VM runs under. */
+const HOST_VA_BITS = 48;
 
 export interface World {
   readonly scenario: Scenario;
@@ -56,9 +50,18 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
     walks: STATISTICS.walks,
   });
   const { stage2, ipaLimit } = PROFILES[scenario.kvm];
-  const ipaBits = ipaBitsOfType(scenario.ipaBits, ipaLimit(HOST));
+  const { machine } = scenario;
+  const { paBits } = machine.features;
+  const kernel = {
+    pageShift: machine.pageShift,
+    hostVaBits: HOST_VA_BITS,
+    paBits,
+    kernelPaBits: paBits,
+  };
+  const ipaBits = ipaBitsOfType(scenario.ipaBits, ipaLimit(kernel));
   if (ipaBits === 'invalid') throw new Error(`no VM of ${scenario.ipaBits} bits of IPA`);
-  const config = stage2Config(GEOMETRY_4K, ipaBits, ARMV8_0);
+  const geometry = geometryOf(machine);
+  const config = stage2Config(geometry, ipaBits, machine.features);
   const twin = scenario.twin
     ? new Twin({
         live: stage2,
@@ -72,7 +75,7 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
     : null;
   const vm = new Vm({
     vmid: GUEST_VMID,
-    geometry: GEOMETRY_4K,
+    geometry,
     config,
     memory,
     mmu,
@@ -101,8 +104,8 @@ export function cpuOf(world: World, vcpu: number): Cpu {
   return new Cpu({
     id: vcpu,
     memory: world.memory,
-    geometry: GEOMETRY_4K,
-    features: ARMV8_0,
+    geometry: world.vm.parts.geometry,
+    features: world.scenario.machine.features,
     interconnect: world.interconnect,
     caches: world.layout.cpuCaches + vcpu * CPU_CACHE_BYTES,
   });

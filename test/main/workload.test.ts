@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
+import { PLAIN_4K } from '../../src/machine/shape.ts';
 import { shippedWorkloads } from '../../src/main/input-file.ts';
 import { UserError } from '../../src/main/user-error.ts';
 import { loadWorkload, type Overrides } from '../../src/main/workload.ts';
@@ -84,6 +85,7 @@ test('a workload file becomes a scenario', () => {
     kvm: '5.10',
     twin: false,
     vcpus: 4,
+    machine: PLAIN_4K,
     ipaBits: 40,
     frames: 32,
     contents: 'page',
@@ -141,6 +143,7 @@ rounds: [{ name: r, guest: { pattern: random } }]
 
   test('memory is what the slots hold, the rest is as documented', () => {
     expect(load(short)).toMatchObject({
+      machine: PLAIN_4K,
       ipaBits: 40,
       frames: 2,
       contents: 'page',
@@ -186,13 +189,17 @@ describe('places and fields of what is wrong', () => {
       '1:7: name: expected a short name of letters, digits, "-", "_" and "."',
     ],
     ['name: sample', 'name: *none', '1:7: YAML: Unresolved alias'],
-    ['granule: 4K', 'granule: 64K', '4:21: machine.granule: expected "4K"'],
+    ['granule: 4K', 'granule: 8K', '4:21: machine.granule: expected one of "4K"|"16K"|"64K"'],
     [
       'memory: 128K',
       'memory: 12Q',
       '4:33: machine.memory: not a size: expected bytes as 4096, 0x1000, 64K, 16M or 1G',
     ],
-    ['memory: 128K', 'memory: 6000', '4:33: machine.memory: not a multiple of the page size (4K)'],
+    [
+      'memory: 128K',
+      'memory: 6000',
+      '4:33: machine.memory: 0x1770 is not a multiple of the page size (4K)',
+    ],
     [
       'memory: 128K',
       'memory: 60K',
@@ -204,7 +211,7 @@ describe('places and fields of what is wrong', () => {
       '4:33: machine.memory: 1048576 frames of 4096 bytes and 24 pages in slots do not fit into the 4 GiB that a simulated machine may have',
     ],
     ['ipaBits: 40', 'ipaBits: 31', '5:16: vm.ipaBits: too small: expected number to be >=32'],
-    ['ipaBits: 40', 'ipaBits: 49', '5:16: vm.ipaBits: too big: expected number to be <=48'],
+    ['ipaBits: 40', 'ipaBits: 53', '5:16: vm.ipaBits: too big: expected number to be <=52'],
     ['contents: page', 'contents: half', '5:30: vm.contents: expected one of "page"|"line"'],
     [
       'base: 0x40000000',
@@ -318,7 +325,12 @@ describe('places and fields of what is wrong', () => {
     [
       'explore: { size: 16K',
       'explore: { size: 1000',
-      '15:18: explore.size: not a multiple of the page size (4K)',
+      '15:18: explore.size: 0x3e8 is not a multiple of the page size (4K)',
+    ],
+    [
+      'explore: { size: 16K',
+      'explore: { size: 0',
+      '15:18: explore.size: a slot has at least one page',
     ],
     ['explore: { size: 16K', 'explore: { depth: 3', '15:12: explore.depth: unknown key'],
   ])('%s -> %s', (find, replacement, message) => {
@@ -487,7 +499,7 @@ rounds:
       'w.yaml:7:32: rounds[0].guest.trace: a name with a NUL character',
     );
     expect(messageOf(() => load(traced('trace: good, perVcpu: 3')))).toContain(
-      'w.yaml:7:47: rounds[0].guest.perVcpu: not a multiple',
+      'w.yaml:7:47: rounds[0].guest.perVcpu: 0x3 is not a multiple',
     );
   });
 

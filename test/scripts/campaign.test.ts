@@ -1,19 +1,37 @@
 import { expect, test } from 'vitest';
+import { shapes } from '../../scripts/reshaped.ts';
 import { campaignLine, campaignPlan } from '../../scripts/campaign-plan.ts';
 
-test('the campaign covers every workload, engine, port and number of vCPUs', () => {
+test('the campaign covers every workload, engine, port, number of vCPUs and shape of machine', () => {
   const plan = campaignPlan();
   const distinct = (key: 'workload' | 'engine' | 'port' | 'vcpus'): number =>
     new Set(plan.map((run) => run[key])).size;
   expect([distinct('workload'), distinct('engine'), distinct('port'), distinct('vcpus')]).toEqual([
     4, 2, 2, 5,
   ]);
+  // Four workloads on two engines: 4K and 16K with and without LPA2, 64K; 52 bits where there are; FWB or not.
+  expect(plan.filter(({ shape }) => shape !== null)).toHaveLength(4 * 2 * (3 + 4 + 3 + 4 + 4) * 2);
   expect(plan.filter(({ seconds }) => seconds !== null)).toHaveLength(4);
 });
 
 test.each(['threads', 'explore'] as const)('a sample of it on %s passes', async (engine) => {
-  const run = { engine, port: 'wasm', vcpus: 2, seeds: 3, seconds: null } as const;
+  const run = { engine, port: 'wasm', vcpus: 2, seeds: 3, seconds: null, shape: null } as const;
   const { ok, line } = await campaignLine({ ...run, workload: 'real-program' });
   expect(ok).toBe(true);
   expect(line).toMatch(/^real-program, .*2 vCPUs: passed, \d+ faults, walks .*, \d+\.\d s CPU$/);
+});
+
+test('a machine of another shape is named in its line', async () => {
+  const shape = shapes().at(-1) ?? null;
+  const run = {
+    engine: 'explore',
+    port: 'wasm',
+    vcpus: 2,
+    seeds: 2,
+    seconds: null,
+    shape,
+  } as const;
+  const { ok, line } = await campaignLine({ ...run, workload: 'permission-storm' });
+  expect(ok).toBe(true);
+  expect(line).toContain('2 vCPUs, 64K FWB XNX, 52 bits: passed');
 });

@@ -12,6 +12,7 @@ import { FAULTED, type AccessKind, type Cpu } from '../../src/machine/cpu.ts';
 import { loadDescriptor, storeDescriptor, type Descriptor } from '../../src/machine/descriptor.ts';
 import { Order } from '../../src/engine/port.ts';
 import { NO_FRAME } from '../../src/machine/frames.ts';
+import { PLAIN_4K } from '../../src/machine/shape.ts';
 import { createSharedWorld, type SharedWorld } from '../../src/main/shared-world.ts';
 import { statisticsOf } from '../../src/workers/layout.ts';
 import type { Scenario } from '../../src/workers/scenario.ts';
@@ -182,6 +183,7 @@ export function scenarioOf(overrides: Partial<Scenario> = {}): Scenario {
     vcpus: 2,
     kvm: '5.10',
     twin: false,
+    machine: PLAIN_4K,
     ipaBits: 40,
     frames: 16,
     contents: 'line',

@@ -7,6 +7,7 @@ import { MEMCACHE_BYTES, MEMCACHE_PAGES } from '../../src/kvm/memcache.ts';
 import { SpinLock } from '../../src/locking/spin-lock.ts';
 import { CPU_CACHE_BYTES } from '../../src/machine/cpu.ts';
 import { FRAME_META_BYTES, ZONE_STATE_BYTES, type ZoneLayout } from '../../src/machine/frames.ts';
+import { PLAIN_4K, pageBytesOf } from '../../src/machine/shape.ts';
 import { ANSWER_BYTES, RING_BYTES } from '../../src/machine/tlbi.ts';
 import {
   hostAgent,
@@ -32,11 +33,11 @@ interface Extent {
 }
 
 function zoneExtents(name: string, zone: ZoneLayout): Extent[] {
-  const { state, meta, contents, frames, contentBytes } = zone;
+  const { state, meta, contents, frames, frameBytes, contentBytes } = zone;
   return [
     { name: `${name} state`, at: state, bytes: ZONE_STATE_BYTES, align: LINE },
     { name: `${name} meta`, at: meta, bytes: frames * FRAME_META_BYTES, align: LINE },
-    { name: `${name} contents`, at: contents, bytes: frames * contentBytes, align: PAGE },
+    { name: `${name} contents`, at: contents, bytes: frames * contentBytes, align: frameBytes },
   ];
 }
 
@@ -82,15 +83,19 @@ function extentsOf(layout: Layout): Extent[] {
 const scenarios: fc.Arbitrary<Scenario> = fc
   .record({
     vcpus: fc.integer({ min: 1, max: 70 }),
+    pageShift: fc.constantFrom(12, 14, 16),
     ipaBits: fc.integer({ min: 32, max: 48 }),
     frames: fc.integer({ min: 1, max: 5000 }),
     contents: fc.constantFrom('page' as const, 'line' as const),
     pages: fc.array(fc.integer({ min: 1, max: 2000 }), { minLength: 1, maxLength: 6 }),
   })
-  .map(({ pages, ...rest }) =>
+  .map(({ pages, pageShift, ...rest }) =>
     scenarioOf({
       ...rest,
-      slots: pages.map((count, i) => ({ base: i * 2 ** 24, bytes: count * PAGE, logging: false })),
+      machine: { ...PLAIN_4K, pageShift },
+      slots: pages.map((count, i) => {
+        return { base: i * 2 ** 28, bytes: count * 2 ** pageShift, logging: false };
+      }),
     }),
   );
 
@@ -114,26 +119,43 @@ test('slots follow one another in user space and keep their pages', () => {
   fc.assert(
     fc.property(scenarios, (scenario) => {
       const layout = layoutOf(scenario);
+      const pageBytes = pageBytesOf(scenario.machine);
       let hva: number = HVA_BASE;
       for (const [i, slot] of layout.slots.entries()) {
         const { base, bytes } = scenario.slots[i] ?? { base: 0, bytes: 0 };
-        expect([slot.hva, slot.baseGfn, slot.pages]).toEqual([hva, base / PAGE, bytes / PAGE]);
+        expect(slot).toMatchObject({ hva, pageBytes, baseGfn: base / pageBytes });
+        expect(slot.pages).toBe(bytes / pageBytes);
         hva += bytes;
       }
-      expect(layout.pages).toBe((hva - HVA_BASE) / PAGE);
+      expect(layout.pages).toBe((hva - HVA_BASE) / pageBytes);
     }),
     { seed: 4, numRuns: 50 },
   );
 });
 
+interface RootedScenario extends Scenario {
+  readonly startLevel: number;
+}
+
+/** Start level and root pages: at most 16 of these, at least two levels. */
+function rootOf({ ipaBits, machine }: Scenario): { startLevel: number; pages: number } {
+  const { pageShift } = machine;
+  let startLevel = 2;
+  let reach = pageShift + 2 * (pageShift - 3);
+  for (; ipaBits - reach > 4; reach += pageShift - 3) startLevel--;
+  return { startLevel, pages: Math.max(1, 2 ** (ipaBits - reach)) };
+}
+
 /** Tables below the root that mapping all of a scenario's slots takes, counted entry by entry. */
-function tablesNeeded({ slots, ipaBits }: Scenario): number {
-  const start = ipaBits > 43 ? 0 : ipaBits > 34 ? 1 : 2;
+function tablesNeeded({ slots, machine, startLevel }: RootedScenario): number {
+  const { pageShift } = machine;
   const tables = new Set<string>();
   for (const { base, bytes } of slots) {
-    for (let ipa = base; ipa < base + bytes; ipa += PAGE) {
-      for (let level = start; level < 3; level++)
-        tables.add(`${level}:${Math.floor(ipa / 2 ** (12 + 9 * (3 - level)))}`);
+    for (let ipa = base; ipa < base + bytes; ipa += 2 ** pageShift) {
+      for (let level = startLevel; level < 3; level++)
+        tables.add(
+          `${level}:${Math.floor(ipa / 2 ** (pageShift + (pageShift - 3) * (3 - level)))}`,
+        );
     }
   }
   return tables.size;
@@ -142,12 +164,11 @@ function tablesNeeded({ slots, ipaBits }: Scenario): number {
 test('the table zone holds all tables of all slots, the root, and full caches', () => {
   fc.assert(
     fc.property(scenarios, (scenario) => {
-      const root = Math.max(
-        1,
-        2 ** (scenario.ipaBits - (scenario.ipaBits > 43 ? 48 : scenario.ipaBits > 34 ? 39 : 30)),
-      );
-      const needed = tablesNeeded(scenario) + root + scenario.vcpus * MEMCACHE_PAGES;
-      expect(layoutOf(scenario).tableZone.frames).toBeGreaterThanOrEqual(needed);
+      const { startLevel, pages } = rootOf(scenario);
+      const needed = tablesNeeded({ ...scenario, startLevel }) + pages;
+      const { frames, frameBytes } = layoutOf(scenario).tableZone;
+      expect(frames).toBeGreaterThanOrEqual(needed + scenario.vcpus * MEMCACHE_PAGES);
+      expect(frameBytes).toBe(pageBytesOf(scenario.machine));
     }),
     { seed: 5, numRuns: 50 },
   );

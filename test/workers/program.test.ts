@@ -1,6 +1,7 @@
 /** Guest programs expanded to accesses: which pages, in which order, how often, and how they depend on vCPU and seed. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { PLAIN_4K } from '../../src/machine/shape.ts';
 import { layoutOf } from '../../src/workers/layout.ts';
 import { expandProgram, Touch, type Accesses } from '../../src/workers/program.ts';
 import type { PatternProgram, Scenario, TraceProgram } from '../../src/workers/scenario.ts';
@@ -156,6 +157,33 @@ test('a trace: the same accesses for each vCPU, shifted', () => {
     pages: Uint32Array.of(3, 5, 3),
     kinds: TRACE.kinds,
   });
+});
+
+test('a trace on larger pages: the page that an address is in, several of the trace in one', () => {
+  const machine = { ...PLAIN_4K, pageShift: 14 };
+  const pageBytes = 4 * PAGE;
+  const slots = [
+    { base: RAM, bytes: 2 * pageBytes, logging: false },
+    { base: SECOND, bytes: 2 * pageBytes, logging: false },
+  ];
+  const scenario = scenarioOf({ machine, slots });
+  const trace = {
+    ...TRACE,
+    pages: Uint32Array.of(RAM / PAGE, RAM / PAGE + 3, RAM / PAGE + 4),
+  };
+  expect(expandProgram(scenario, layoutOf(scenario), trace, { vcpu: 1, seed: 1 })).toEqual({
+    ipas: Float64Array.of(SECOND, SECOND, SECOND + pageBytes),
+    pages: Uint32Array.of(2, 2, 3),
+    kinds: TRACE.kinds,
+  });
+});
+
+test('a pattern goes by pages of the granule', () => {
+  const machine = { ...PLAIN_4K, pageShift: 16 };
+  const slots = [{ base: RAM, bytes: 3 * 65536, logging: false }];
+  const accesses = expand(scenarioOf({ machine, slots }), patternOf({ slot: 0 }));
+  expect(Array.from(accesses.ipas)).toEqual([RAM, RAM + 65536, RAM + 2 * 65536]);
+  expect(Array.from(accesses.pages)).toEqual([0, 1, 2]);
 });
 
 test('a trace that leaves the slots is our bug, and said so', () => {

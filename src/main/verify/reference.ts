@@ -5,7 +5,7 @@
 import { read32 } from '#port';
 import type { Gfn, Phys } from '../../machine/address.ts';
 import { Descriptor } from '../../machine/descriptor.ts';
-import { FRAME_BYTES, NO_FRAME } from '../../machine/frames.ts';
+import { NO_FRAME } from '../../machine/frames.ts';
 import { LAST_LEVEL } from '../../machine/geometry.ts';
 import { TableDigest } from '../../pgtable/digest.ts';
 import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
@@ -42,7 +42,7 @@ export function referenceOf(world: World): ReferencePage[] {
       if (entries.every((entry) => entry === null)) continue;
       pages.push({
         page: first + i,
-        ipa: slot.ipa + i * FRAME_BYTES,
+        ipa: slot.ipa + i * slot.layout.pageBytes,
         frame: vm.parts.host.lookup(slot.hvaOf((slot.layout.baseGfn + i) as Gfn)),
         writable: !isLogging || entries.some((entry) => wrote(entry, protectEpoch)),
         executable: entries.some((entry) => entry?.executed === true),

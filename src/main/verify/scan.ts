@@ -2,7 +2,6 @@
 import type { Op, Word } from '#port';
 import type { Level } from '../../machine/address.ts';
 import type { Descriptor } from '../../machine/descriptor.ts';
-import { FRAME_BYTES } from '../../machine/frames.ts';
 import { TableDigest } from '../../pgtable/digest.ts';
 import type { Outcome } from '../../pgtable/outcome.ts';
 import { childOf, type Pgtable } from '../../pgtable/pgtable.ts';
@@ -32,7 +31,7 @@ export class TableScan implements Visitor {
     const { entry, old, addr, level } = context;
     if (!old.isValid()) return 'ok';
     this.digest.add(old, addr, level);
-    const table = entry - (entry % FRAME_BYTES);
+    const table = entry - (entry % this.#pgt.geometry.pageBytes);
     this.counted.set(table, (this.counted.get(table) ?? 0) + 1);
     if (reason === Visit.leaf) this.leaves.set(addr, { entry: old, level });
     else {

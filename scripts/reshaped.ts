@@ -1,0 +1,108 @@
+/** Shipped workloads on machines of other shapes: their files are about one machine, their programs are not. */
+import { ARMV8_0 } from '../src/machine/features.ts';
+import { pageBytesOf, type MachineShape } from '../src/machine/shape.ts';
+import {
+  TRACE_PAGE_BYTES,
+  type Phase,
+  type Scenario,
+  type Slot,
+  type TraceProgram,
+} from '../src/workers/scenario.ts';
+
+/** A machine, and the size of the VM on it. */
+export interface Shape {
+  readonly machine: MachineShape;
+  readonly ipaBits: number;
+}
+
+/** Pages of a slot that a pattern runs over, at most: a workload's size is about pages of 4 KiB. */
+const PAGES_MAX = 1024;
+/** Where a trace of more bits is folded into, and how far its copies for vCPUs are then apart. */
+const FOLD_BYTES = 2 ** 28;
+
+/** Every granule, with LPA2 where there is one, each with VMs of all sizes, without and with FWB and two-bit XN. */
+export function shapes(): Shape[] {
+  const formats = [
+    { pageShift: 12, lpa2: false },
+    { pageShift: 12, lpa2: true },
+    { pageShift: 14, lpa2: false },
+    { pageShift: 14, lpa2: true },
+    { pageShift: 16, lpa2: false },
+  ];
+  return formats.flatMap((format) =>
+    [32, 40, 48, 52]
+      .filter((ipaBits) => ipaBits <= 48 || format.lpa2 || format.pageShift === 16)
+      .flatMap((ipaBits) =>
+        [false, true].map((late) => {
+          const paBits = ipaBits > 48 ? 52 : 48;
+          const features = { ...ARMV8_0, paBits, fwb: late, xnx: late };
+          return { machine: { ...format, features }, ipaBits };
+        }),
+      ),
+  );
+}
+
+/** What a shape is called: `16K LPA2 FWB XNX, 52 bits`. */
+export function shapeName({ machine, ipaBits }: Shape): string {
+  const { fwb, xnx } = machine.features;
+  const words = [
+    `${pageBytesOf(machine) / 1024}K`,
+    machine.lpa2 ? 'LPA2' : '',
+    fwb ? 'FWB' : '',
+    xnx ? 'XNX' : '',
+  ].filter((word) => word !== '');
+  return `${words.join(' ')}, ${ipaBits} bits`;
+}
+
+/**
+ * The scenario, of pages of 4 KiB, on another machine. Slots of patterns keep their number of pages and move to the upper half of the
+ * VM's addresses; slots of traces are rounded outwards, and a trace that these addresses cannot hold is folded into fewer.
+ */
+export function reshaped(scenario: Scenario, { machine, ipaBits }: Shape): Scenario {
+  const pageBytes = pageBytesOf(machine);
+  const trace = traceOf(scenario);
+  const folded = trace === null ? scenario : foldedInto(scenario, trace, ipaBits);
+  const slots = folded.slots.map((slot) =>
+    trace === null ? samePages(slot, pageBytes, 2 ** (ipaBits - 1)) : outwards(slot, pageBytes),
+  );
+  const frames = slots.reduce((sum, slot) => sum + slot.bytes / pageBytes, 0);
+  return { ...folded, machine, ipaBits, slots, frames };
+}
+
+function traceOf({ setup, rounds }: Scenario): TraceProgram | null {
+  const programs = [...setup, ...rounds].map(({ guest }) => guest);
+  return programs.find((guest) => guest?.kind === 'trace') ?? null;
+}
+
+function samePages({ base, bytes, logging }: Slot, pageBytes: number, half: number): Slot {
+  const pages = Math.min(bytes / TRACE_PAGE_BYTES, PAGES_MAX);
+  return { base: half + base, bytes: pages * pageBytes, logging };
+}
+
+function outwards({ base, bytes, logging }: Slot, pageBytes: number): Slot {
+  const first = Math.floor(base / pageBytes) * pageBytes;
+  const end = Math.ceil((base + bytes) / pageBytes) * pageBytes;
+  return { base: first, bytes: end - first, logging };
+}
+
+function foldedInto(scenario: Scenario, trace: TraceProgram, ipaBits: number): Scenario {
+  if (scenario.slots.every(({ base, bytes }) => base + bytes < 2 ** ipaBits)) return scenario;
+  const perVcpu = trace.vcpuPages * TRACE_PAGE_BYTES;
+  const slots = scenario.slots.map((slot) => {
+    const vcpu = Math.floor(slot.base / perVcpu);
+    return { ...slot, base: (slot.base % FOLD_BYTES) + vcpu * FOLD_BYTES };
+  });
+  return {
+    ...scenario,
+    slots,
+    setup: scenario.setup.map(foldedPhase),
+    rounds: scenario.rounds.map(foldedPhase),
+  };
+}
+
+function foldedPhase(phase: Phase): Phase {
+  const { guest } = phase;
+  if (guest?.kind !== 'trace') return phase;
+  const vcpuPages = FOLD_BYTES / TRACE_PAGE_BYTES;
+  return { ...phase, guest: { ...guest, pages: guest.pages.map((p) => p % vcpuPages), vcpuPages } };
+}

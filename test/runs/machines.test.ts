@@ -1,0 +1,66 @@
+/** Shipped workloads on machines of other granules, sizes and features; `npm run campaign` has the whole matrix. */
+import { describe, expect, test } from 'vitest';
+import { reshaped, shapeName, shapes, type Shape } from '../../scripts/reshaped.ts';
+import { shippedWorkloads } from '../../src/main/input-file.ts';
+import type { RunResult } from '../../src/main/result.ts';
+import type { Scenario } from '../../src/workers/scenario.ts';
+import { runSmall, small } from './small.ts';
+
+/** Every granule, every size, LPA2, FWB and two-bit XN at least once. */
+const SAMPLE: readonly Shape[] = [
+  '4K FWB XNX, 32 bits',
+  '4K LPA2, 52 bits',
+  '16K, 40 bits',
+  '16K LPA2 FWB XNX, 52 bits',
+  '64K, 48 bits',
+  '64K FWB XNX, 52 bits',
+].map(shapeNamed);
+
+function shapeNamed(name: string): Shape {
+  const shape = shapes().find((candidate) => shapeName(candidate) === name);
+  if (shape === undefined) throw new Error(`no shape ${name}`);
+  return shape;
+}
+
+/** What a run came to, as far as the shape of the machine may change it. */
+function summaryOf({ ok, violations, tables, walks }: RunResult): object {
+  const { min, max } = walks.translation;
+  return { ok, violations, leaves: tables.leaves, walks: [min, max] };
+}
+
+/** No violation; all leaves are pages of the granule, as many as the reference has. */
+function passed({ check }: RunResult, { machine }: Scenario): object {
+  const pages = check.leaves;
+  const leaves = new Map<number, object>([
+    [12, { '4K': pages, '2M': 0, '1G': 0 }],
+    [14, { '16K': pages, '32M': 0 }],
+    [16, { '64K': pages, '512M': 0 }],
+  ]);
+  return { ok: true, violations: [], leaves: leaves.get(machine.pageShift), walks: [1, 1] };
+}
+
+describe.each(SAMPLE.map((shape) => ({ name: shapeName(shape), shape })))('$name', ({ shape }) => {
+  test.each(shippedWorkloads())('%s passes under explore', async (workload) => {
+    const scenario = reshaped(small(workload), shape);
+    const result = await runSmall(scenario, { seeds: 2 });
+    expect(summaryOf(result)).toEqual(passed(result, scenario));
+  });
+});
+
+test.each(
+  SAMPLE.map((shape, i) => {
+    const workload = shippedWorkloads()[i % shippedWorkloads().length] ?? '';
+    return { name: shapeName(shape), shape, workload, port: i % 2 === 0 ? 'wasm' : 'js' } as const;
+  }),
+)('$workload passes on threads ($port): $name', async ({ shape, workload, port }) => {
+  const scenario = reshaped(small(workload), shape);
+  const result = await runSmall(scenario, { engine: 'threads', port, seeds: 2 });
+  expect(summaryOf(result)).toEqual(passed(result, scenario));
+});
+
+test('a trace runs over pages of 64 KiB: fewer leaves, the same accesses', async () => {
+  const plain = await runSmall(small('real-program'));
+  const wide = await runSmall(reshaped(small('real-program'), shapeNamed('64K, 48 bits')));
+  expect(wide.guestAccesses).toBe(plain.guestAccesses);
+  expect(wide.check.leaves).toBeLessThan(plain.check.leaves);
+});
