@@ -34,7 +34,7 @@ export const LOG_ENTRY_BYTES = 16;
 export const MEMORY_BYTES_MAX: number = 2 ** 32;
 
 export interface Layout {
-  /** Total size, bytes. */
+  /** Where it ends: the size of a memory that holds nothing else, bytes. */
   readonly bytes: number;
   readonly vcpus: number;
   /** vCPUs 0..n-1, the host agent n, and n + 1 for ordinary code that sets up and verifies. */
@@ -70,7 +70,11 @@ function lines(bytes: number): number {
 }
 
 class Space {
-  next = FRAME_BYTES;
+  next: Word;
+
+  constructor(from: Word) {
+    this.next = from;
+  }
 
   take(bytes: number): Word {
     const at = this.next;
@@ -90,9 +94,11 @@ class Space {
   }
 }
 
-/** Lays out the memory of a scenario. The result may exceed {@link MEMORY_BYTES_MAX}: the caller refuses it. */
-export function layoutOf(scenario: Scenario): Layout {
-  const space = new Space();
+/**
+ * Lays out the memory of a scenario, from the page `from` on. The result may exceed {@link MEMORY_BYTES_MAX}: the caller refuses it.
+ */
+export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
+  const space = new Space(from);
   const { vcpus } = scenario;
   const agents = vcpus + 2;
   const words = controlWords(space);

@@ -8,6 +8,7 @@ import { DEFAULT_PROFILE, PROFILES } from '../../src/kvm/profile.ts';
 import { applyRangeLocked, type RangeOperation } from '../../src/kvm/range.ts';
 import type { Gfn, Ipa } from '../../src/machine/address.ts';
 import { NO_FRAME, TABLE_RAM_BASE } from '../../src/machine/frames.ts';
+import { PLAIN_4K } from '../../src/machine/shape.ts';
 import { decodeVtcr, decodeVttbr } from '../../src/machine/vtcr.ts';
 import type { Outcome } from '../../src/pgtable/outcome.ts';
 import type { Pgtable } from '../../src/pgtable/pgtable.ts';
@@ -253,6 +254,20 @@ test('a discard takes leaves, TLB entries, tables and host pages away', () => {
   );
   expect(first).toBeGreaterThan(last);
   expect(drive(guest.touch(RAM, 'read'))).toBe(1);
+});
+
+test('a root is found by its number, in pages of the granule', () => {
+  const machine = { ...PLAIN_4K, pageShift: 14 };
+  const lab = new Lab({ machine, slots: [{ base: RAM, bytes: MIB, logging: false }] });
+  const { vm } = lab.world;
+  drive(vm.freeStage2());
+  expect(drive(vm.initStage2())).toBe(true);
+  // Sixteen pages each: the second root comes after the first.
+  const root = TABLE_RAM_BASE + 16 * 2 ** 14;
+  expect(read32(lab.world.layout.words.stage2Root)).toBe(17);
+  expect(drive(vm.pgt())?.pgd).toBe(root);
+  const { vttbr } = drive(vm.registers());
+  expect(decodeVttbr(vttbr.lo, vttbr.hi).root).toBe(root);
 });
 
 test('profiles: the default exists, and no fix is named twice', () => {
