@@ -74,8 +74,9 @@ export interface TinyOptions {
   readonly features?: Partial<MachineFeatures>;
   readonly guestFrames?: number;
   readonly tableFrames?: number;
-  /** Bytes of a table page. */
+  /** Bytes of a table page, and where table pages begin. */
   readonly tableBytes?: number;
+  readonly tableBase?: number;
   /** Bytes kept of a guest frame. */
   readonly contentBytes?: number;
 }
@@ -100,7 +101,7 @@ export class TinyMachine {
 
   constructor(options: TinyOptions = {}) {
     const { cpus = 1, guestFrames = 8, tableFrames = 16, contentBytes = 64 } = options;
-    const { tableBytes = FRAME_BYTES } = options;
+    const { tableBytes = FRAME_BYTES, tableBase = TABLE_RAM_BASE } = options;
     this.#features = { ...ARMV8_0, ...options.features };
     this.#locks = [this.#take(SpinLock.bytes(AGENTS)), this.#take(SpinLock.bytes(AGENTS))];
     this.#statistics = this.#take(AGENTS * STATISTICS.bytes);
@@ -114,7 +115,7 @@ export class TinyMachine {
       cpus,
     };
     this.guestZone = this.#zone(GUEST_RAM_BASE, guestFrames, FRAME_BYTES, contentBytes);
-    this.tableZone = this.#zone(TABLE_RAM_BASE, tableFrames, tableBytes, tableBytes);
+    this.tableZone = this.#zone(tableBase as Phys, tableFrames, tableBytes, tableBytes);
     const buffer = new ArrayBuffer(this.#next);
     this.memory = attach({ memory: { buffer }, seed: 0, statistics: this.#statistics, stop: 0 });
     this.main = this.agent();
@@ -216,7 +217,7 @@ export class TinyMachine {
   }
 
   #wordOfEntry(table: number, index: number): number {
-    return (this.tableZone.contents + (table - TABLE_RAM_BASE) + index * 8) >>> 2;
+    return (this.tableZone.contents + (table - this.tableZone.base) + index * 8) >>> 2;
   }
 
   #take(bytes: number): Word {
