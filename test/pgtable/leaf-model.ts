@@ -99,10 +99,10 @@ export class LeafModel {
     return this.#in(addr, 1)[0]?.isYoung === true;
   }
 
-  /** Value and level of the leaf at `addr`, or null. */
-  leaf(addr: number): { readonly value: bigint; readonly level: number } | null {
+  /** Value and level of the leaf at `addr`, in words. */
+  leaf(addr: number): string {
     const [leaf] = this.#in(addr, 1);
-    return leaf === undefined ? null : { value: this.valueOf(leaf), level: leaf.level };
+    return leaf === undefined ? 'nothing' : `${this.valueOf(leaf)} at ${leaf.level}`;
   }
 
   valueOf(leaf: ModelLeaf): bigint {

@@ -109,6 +109,7 @@ export class ShapedTable {
       xnx,
     });
     this.pgt = drive(stage2Init(config, this.ops));
+    must(this.pgt.startLevel === startLevelOf(shape), `a root at level ${this.pgt.startLevel}`);
     this.#cache = new LimitedCache(this.zone, Infinity);
     this.ops.log.length = 0;
   }
