@@ -33,7 +33,9 @@ const WHATS = [
   'map',
   'map',
   'unmap',
+  'unmap',
   'wrprotect',
+  'flush',
   'flush',
   'relax',
   'mkold',
@@ -89,8 +91,8 @@ const commands: fc.Arbitrary<Command> = fc.record({
   inside: fc.constantFrom(0, 0, 0x123),
 });
 
-/** Leaves that a range may become at most, where it cannot become larger ones. */
-const FEW = 24;
+/** Leaves that a range may become at most where its addresses keep it from larger ones: of 4K pages all that a block would hold. */
+const leavesMax = ({ pageShift }: TableShape): number => (pageShift === 12 ? 514 : 24);
 
 /** A table and its model. */
 class Pair {
@@ -178,7 +180,7 @@ class Pair {
     const offset = first ?? 0;
     const level2 = sizeOf(this.#shape, 2);
     const unit = { all: 0, level2, page }[congruent];
-    const atMost = { all: Infinity, level2: FEW * level2, page: FEW * page }[congruent];
+    const atMost = unit === 0 ? Infinity : leavesMax(this.#shape) * unit;
     const size = Math.min((last ?? 0) - offset, atMost);
     return { addr: this.#ipa + offset, size, phys: this.#phys + offset + unit };
   }

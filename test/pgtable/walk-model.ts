@@ -67,8 +67,8 @@ export class WalkModel {
       if (!this.#call(table, index, { reason: 'pre', level, addr, shown: 'table' })) return false;
     } else if (this.#options.wants.has('leaf')) {
       const goesOn = this.#call(table, index, { reason: 'leaf', level, addr, shown: node });
-      if (level < 3) this.loads++;
       if (!goesOn) return false;
+      if (level < 3) this.loads++;
       node = table.get(index) ?? 'invalid';
     }
     if (!(node instanceof Map)) return true;
