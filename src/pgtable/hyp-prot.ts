@@ -1,5 +1,6 @@
 /** Protections of the hypervisor's own mappings and their encoding at stage 1 of EL2 (specification sections 1.3, 3.2). */
 import { Attributes } from '../machine/descriptor.ts';
+import type { Geometry } from '../machine/geometry.ts';
 import { Prot } from './stage2-prot.ts';
 
 /** What the hypervisor maps its own memory as. */
@@ -34,14 +35,15 @@ const XN = 0x40_0000;
 
 /**
  * Attributes of a new leaf, or null for what is refused: memory that cannot be read, that is both writable and executable, or
- * executable device memory.
+ * executable device memory. With LPA2 the bits of SH are the address's.
  */
-export function hypAttributes(prot: number): Attributes | null {
+export function hypAttributes(prot: number, { lpa2 }: Geometry): Attributes | null {
   const isExecutable = (prot & Prot.x) !== 0;
   if ((prot & Prot.r) === 0) return null;
   if (isExecutable && (prot & (Prot.w | Prot.device)) !== 0) return null;
   const attrIndx = (prot & Prot.device) !== 0 ? ATTR_INDX.deviceNGnRE : ATTR_INDX.normal;
   const ap = (prot & Prot.w) !== 0 ? AP.readWrite : AP.readOnly;
-  const lo = (attrIndx << ATTR_INDX_SHIFT) | (ap << AP_SHIFT) | (SH_INNER << SH_SHIFT) | AF;
+  const lo =
+    (attrIndx << ATTR_INDX_SHIFT) | (ap << AP_SHIFT) | (lpa2 ? 0 : SH_INNER << SH_SHIFT) | AF;
   return new Attributes(lo, isExecutable ? 0 : XN);
 }

@@ -69,7 +69,7 @@ export interface HypMapped {
  * ISB follow the walk, failed or not. Throws where a table would have to replace a block.
  */
 export function* hypMap(pgt: Pgtable, request: HypMapRequest): Op<HypMapped> {
-  const attributes = hypAttributes(request.prot);
+  const attributes = hypAttributes(request.prot, pgt.geometry);
   if (attributes === null) return { outcome: 'invalid', kept: 0 };
   const visitor = new HypMap(pgt, request, attributes);
   const outcome = yield* walk(pgt, request.va, request.size, visitor);

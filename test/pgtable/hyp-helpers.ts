@@ -143,6 +143,7 @@ export function barriersOf(machine: TinyMachine, op: () => Op<unknown>): Barrier
 
 export interface HypTableOptions {
   readonly shift?: number;
+  readonly lpa2?: boolean;
   readonly vaBits?: number;
   /** Of the pool, the root included. */
   readonly pages?: number;
@@ -154,11 +155,11 @@ export class HypTable {
   readonly pgt: Pgtable;
   readonly pages: number;
 
-  constructor({ shift = 12, vaBits = 48, pages = 16 }: HypTableOptions = {}) {
+  constructor({ shift = 12, vaBits = 48, pages = 16, lpa2 = false }: HypTableOptions = {}) {
     this.machine = new TinyMachine({ tableFrames: 16, tableBytes: 2 ** shift });
     this.ops = new El2Ops(this.machine.main.memory.tables, pages);
     this.pages = pages;
-    const pgt = drive(hypInit(new Geometry(shift), vaBits, this.ops));
+    const pgt = drive(hypInit(new Geometry(shift, lpa2), vaBits, this.ops));
     if (typeof pgt === 'string') throw new Error(pgt);
     this.pgt = pgt;
   }

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Barrier, drive } from '../../src/engine/explore.ts';
-import { Geometry } from '../../src/machine/geometry.ts';
+import { GEOMETRY_4K, Geometry } from '../../src/machine/geometry.ts';
+import { getLeaf } from '../../src/pgtable/get-leaf.ts';
 import { hypDestroy, hypInit, hypMap, hypUnmap } from '../../src/pgtable/hyp.ts';
 import { HYP_PROT, hypAttributes } from '../../src/pgtable/hyp-prot.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
@@ -249,10 +250,20 @@ function mustEqual(found: number, expected: number): void {
 }
 
 describe('protections', () => {
+  test('with LPA2 the address has the bits of SH', () => {
+    const table = new HypTable({ shift: 14, vaBits: 48, lpa2: true });
+    const phys = 0xc_4000_0000_4000;
+    expect(table.map(0x4000, 0x4000, phys)).toEqual(OK);
+    const leaf = drive(getLeaf(table.pgt, 0x4000));
+    if (typeof leaf === 'string') throw new Error(leaf);
+    expect(leaf.entry.toBigInt().toString(16)).toBe('40400000004743');
+    expect(leaf.entry.address(table.pgt.geometry)).toBe(phys);
+  });
+
   test('every combination that is refused, and no other', () => {
     const all = Array.from({ length: 16 }, (_, prot) => prot);
     const { r, w, x, device } = Prot;
-    expect(all.filter((prot) => hypAttributes(prot) !== null)).toEqual(
+    expect(all.filter((prot) => hypAttributes(prot, GEOMETRY_4K) !== null)).toEqual(
       [r, r | x, r | w, r | device, r | w | device].toSorted((a, b) => a - b),
     );
   });

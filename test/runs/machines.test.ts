@@ -47,6 +47,17 @@ describe.each(SAMPLE.map((shape) => ({ name: shapeName(shape), shape })))('$name
   });
 });
 
+describe.each(SAMPLE.map((shape) => ({ name: shapeName(shape), shape })))(
+  'twins on $name',
+  ({ shape }) => {
+    test.each(shippedWorkloads())('%s leaves equal ones', async (workload) => {
+      const scenario = reshaped(small(workload, { twin: true }), shape);
+      const { violations, twin } = await runSmall(scenario);
+      expect({ violations, equal: twin?.equal }).toEqual({ violations: [], equal: true });
+    });
+  },
+);
+
 test.each(
   SAMPLE.map((shape, i) => {
     const workload = shippedWorkloads()[i % shippedWorkloads().length] ?? '';

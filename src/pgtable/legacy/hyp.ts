@@ -37,7 +37,7 @@ export function* legacyHypTable(
  * allocated: earlier pages then stay.
  */
 export function* legacyHypMap(pgt: Pgtable, request: HypMapRequest): Op<'ok' | HypRefusal> {
-  const attributes = hypAttributes(request.prot);
+  const attributes = hypAttributes(request.prot, pgt.geometry);
   if (attributes === null) return 'invalid';
   const { geometry, ops } = pgt;
   const start = geometry.pageDown(request.va);
