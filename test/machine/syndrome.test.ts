@@ -41,6 +41,7 @@ describe('the record of an access', () => {
     [0x1_0000_0fff, 0x100_0000, 0x1_0000_0000],
     [0x80_8000_0010, 0x8080_0000, 0x80_8000_0000],
     [0xffff_ffff_fff8, 0xff_ffff_fff0, 0xffff_ffff_f000],
+    [0xf_ffff_ffff_fff8, 0xfff_ffff_fff0, 0xf_ffff_ffff_f000],
   ])('%d is in FAR whole, in HPFAR by page', (address, hpfar, page) => {
     const fault = FaultRecord.ofAccess(FSC.translation, 3, ipa(address), 'read');
     expect(fault.far).toBe(address);

@@ -50,7 +50,7 @@ export function sizeOf({ pageShift }: Pick<TableShape, 'pageShift'>, level: numb
 }
 
 /** The level of the root: two levels at least, and no more than 16 pages in a row. */
-export function startLevelOf({ pageShift, ipaBits }: TableShape): number {
+function startLevelOf({ pageShift, ipaBits }: TableShape): number {
   return 4 - Math.max(2, Math.floor((ipaBits - 8) / (pageShift - 3)));
 }
 
