@@ -5,13 +5,15 @@
  * What two generations legitimately do differently is kept out here, where an operation is applied: docs/twin.md lists the cases.
  */
 import { Order, add32, type Op, type Word } from '#port';
-import type { Phys } from '../machine/address.ts';
+import type { Level, Phys } from '../machine/address.ts';
 import type { Descriptor } from '../machine/descriptor.ts';
 import { NO_FRAME, type FrameZone } from '../machine/frames.ts';
+import type { Geometry } from '../machine/geometry.ts';
 import { digestTable, type AccessFlagForm } from '../pgtable/digest.ts';
 import { getLeaf, type Leaf } from '../pgtable/get-leaf.ts';
 import type { MmOps, TableCache } from '../pgtable/mm-ops.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
+import { stage2FreeUnlinked } from '../pgtable/parallel/unlinked.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
 import { stage2Handle, type Stage2Config } from '../pgtable/stage2-init.ts';
 import type { FaultMapping, Stage2Operations } from './stage2-operations.ts';
@@ -43,7 +45,7 @@ export class Twin implements Stage2Operations {
     this.#live = options.live;
     this.#other = options.other;
     this.#config = options.config;
-    this.#ops = new UnwalkedTable(options.tables);
+    this.#ops = new UnwalkedTable(options.tables, options.config.geometry);
     const { config, tables } = options;
     this.#root = new Stage2Root({
       word: options.root,
@@ -153,11 +155,18 @@ function same(outcome: Outcome, twin: Outcome): Outcome {
 
 /** Operations of a table that no hardware walks: pages, and nothing to invalidate, clean or count. */
 class UnwalkedTable extends TablePages implements MmOps, TableCache {
+  readonly hasRangeTlbi = false;
   readonly #zone: FrameZone;
+  readonly #geometry: Geometry;
 
-  constructor(zone: FrameZone) {
+  constructor(zone: FrameZone, geometry: Geometry) {
     super(zone);
     this.#zone = zone;
+    this.#geometry = geometry;
+  }
+
+  *freeUnlinkedTable(table: Word, level: Level): Op<void> {
+    yield* stage2FreeUnlinked({ geometry: this.#geometry, ops: this }, table, level);
   }
 
   /** Straight from the zone: the twin must not empty a vCPU's cache. */
@@ -169,11 +178,23 @@ class UnwalkedTable extends TablePages implements MmOps, TableCache {
 
   *tlbFlushIpa(): Op<void> {}
 
+  *tlbFlushIpaLocal(): Op<void> {}
+
+  *tlbFlushRange(): Op<void> {}
+
   *tlbFlushVmid(): Op<void> {}
 
   *publishEntries(): Op<void> {}
 
   *dcacheCleanInvalidate(): Op<void> {}
+
+  *icacheInvalidate(): Op<void> {}
+
+  rcuReadLock(): boolean {
+    return true;
+  }
+
+  rcuReadUnlock(): void {}
 
   walkBegin(): void {}
 

@@ -5,8 +5,7 @@
  * Anonymous memory of base pages: the mapping size is one page, so the ladder of huge sizes (steps 2 to 5 and 12) has one rung. The
  * `mmap` lock is absent: the one area of a slot never changes while the VM exists.
  */
-import { count, event, type Op } from '#port';
-import { EventKind } from '../engine/events.ts';
+import { count, type Op } from '#port';
 import type { Gfn, Hva, Ipa, Phys } from '../machine/address.ts';
 import { NO_FRAME } from '../machine/frames.ts';
 import { FSC } from '../machine/syndrome.ts';
@@ -75,7 +74,7 @@ function* installLocked(vm: Vm, vcpu: Vcpu, fault: MemoryFault, frame: Phys): Op
   const isPermission = vcpu.fault.type === FSC.permission;
   if (isWritable && logging) yield* slot.markDirty(Math.floor(ipa / size) as Gfn);
   if (!isPermission && !pgt.attributes.fwb) yield* vm.parts.mmu.dcacheCleanInvalidate(frame, size);
-  if (isExec) event(EventKind.icacheInvalidate, Math.floor(frame / size), size, 0);
+  if (isExec) yield* vm.parts.mmu.icacheInvalidate(frame, size);
   return yield* vm.parts.stage2.faultIn(pgt, {
     ipa,
     size,

@@ -2,7 +2,7 @@
  * Translation table descriptors, bit-exact (Arm ARM D8.3; specification section 1.2). A `Descriptor` is an immutable pair of
  * 32-bit halves; nothing outside this file does bit arithmetic on one. Where the output address stands is the geometry's.
  */
-import { Order, high, load64, store64, type Op, type Word } from '#port';
+import { Order, cas64, high, load64, store64, type Op, type Word } from '#port';
 import type { Level, Phys } from './address.ts';
 import { LAST_LEVEL, type Geometry } from './geometry.ts';
 
@@ -35,6 +35,9 @@ export const S2_HI = {
   XN_MASK: 0x60_0000,
   /** XN[1] alone: not executable. */
   XN: 0x40_0000,
+  /** Bits 58:55: software's own. */
+  SW_SHIFT: 23,
+  SW_MASK: 0x780_0000,
 } as const;
 
 /** MemAttr[3:0], bits 5:2 of the low half, as a number. */
@@ -57,6 +60,8 @@ export class Attributes {
 }
 
 export const NO_ATTRIBUTES: Attributes = new Attributes(0, 0);
+/** What a permission fault may find too strict: R, W and XN. */
+export const PERMISSIONS: Attributes = new Attributes(S2_LO.S2AP_R | S2_LO.S2AP_W, S2_HI.XN_MASK);
 
 export class Descriptor {
   /** Bits 31:0. */
@@ -121,6 +126,21 @@ export class Descriptor {
     return this.lo === other.lo && this.hi === other.hi;
   }
 
+  /** Whether the two differ in bits of `ignored` at most. */
+  equalsBut(other: Descriptor, ignored: Attributes): boolean {
+    return ((this.lo ^ other.lo) & ~ignored.lo) === 0 && ((this.hi ^ other.hi) & ~ignored.hi) === 0;
+  }
+
+  /** What a leaf says beside its address. */
+  attributes(geometry: Geometry): Attributes {
+    const { outputAddress } = geometry;
+    const address = this.address(geometry);
+    return new Attributes(
+      this.lo & ~outputAddress.lo(address),
+      this.hi & ~outputAddress.hi(address),
+    );
+  }
+
   /** The same with the valid bit cleared: address and attributes stay readable. */
   invalidated(): Descriptor {
     return new Descriptor(this.lo & ~VALID, this.hi);
@@ -155,4 +175,13 @@ export function* loadDescriptor(entry: Word): Op<Descriptor> {
 /** One single-copy atomic store of an entry. `Order.release` publishes what it points to. */
 export function* storeDescriptor(entry: Word, value: Descriptor, order: Order): Op<void> {
   yield* store64(entry, value.lo, value.hi, order);
+}
+
+/** One atomic compare-and-swap of an entry, fully ordered; false if it no longer is `expected`. */
+export function* tryStoreDescriptor(
+  entry: Word,
+  expected: Descriptor,
+  value: Descriptor,
+): Op<boolean> {
+  return yield* cas64(entry, expected.lo, expected.hi, value.lo, value.hi, Order.full);
 }

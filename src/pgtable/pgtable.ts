@@ -8,9 +8,14 @@ import type { Stage2Attributes } from './stage2-prot.ts';
 /** No table. */
 export const NO_PGD: Phys = 0 as Phys;
 
-/** A translation table: an immutable handle, equal for every agent but for its ops. */
-export interface Pgtable {
+/** What it takes to follow entries and to free tables. */
+export interface Tables {
   readonly geometry: Geometry;
+  readonly ops: MmOps;
+}
+
+/** A translation table: an immutable handle, equal for every agent but for its ops. */
+export interface Pgtable extends Tables {
   readonly iaBits: number;
   /** 2^iaBits: the first input address that is out of range. */
   readonly iaLimit: number;
@@ -18,7 +23,6 @@ export interface Pgtable {
   /** The first of `pgdPages` concatenated root pages, or {@link NO_PGD}. */
   readonly pgd: Phys;
   readonly pgdPages: number;
-  readonly ops: MmOps;
 }
 
 /** A stage-2 table: its leaves are encoded as the machine has them. */
@@ -27,6 +31,6 @@ export interface Stage2Pgtable extends Pgtable {
 }
 
 /** The table page that a table entry points to. */
-export function childOf(pgt: Pgtable, entry: Descriptor): Word {
-  return pgt.ops.wordOf(entry.address(pgt.geometry));
+export function childOf(tables: Tables, entry: Descriptor): Word {
+  return tables.ops.wordOf(entry.address(tables.geometry));
 }

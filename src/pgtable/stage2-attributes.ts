@@ -1,6 +1,5 @@
 /** In-place edits of leaf attributes (specification sections 4.8 and 4.9). None of them changes address, size or type. */
 import type { Op } from '#port';
-import type { Level } from '../machine/address.ts';
 import {
   Attributes,
   EMPTY,
@@ -10,16 +9,17 @@ import {
   type Descriptor,
 } from '../machine/descriptor.ts';
 import { editEntry } from './entry.ts';
-import type { LevelHint } from './mm-ops.ts';
+import { UNKNOWN_LEVEL, type LevelHint } from './mm-ops.ts';
 import type { Outcome } from './outcome.ts';
 import type { Pgtable } from './pgtable.ts';
 import { Prot, permissions } from './stage2-prot.ts';
 import { Visit, walk, type VisitContext, type Visitor } from './walker.ts';
 
 /** Operations on the leaf of one address take one byte of it. */
-const ONE_LEAF = 1;
-const WRITE: Attributes = new Attributes(S2_LO.S2AP_W, 0);
-const ACCESS_FLAG: Attributes = new Attributes(S2_LO.AF, 0);
+export const ONE_LEAF = 1;
+const NOT_TO_ADD = Prot.ux | Prot.px | Prot.sw0 | Prot.sw1 | Prot.sw2 | Prot.sw3;
+export const WRITE: Attributes = new Attributes(S2_LO.S2AP_W, 0);
+export const ACCESS_FLAG: Attributes = new Attributes(S2_LO.AF, 0);
 
 /** Clears W in a range; R stays. **The caller must flush the TLB** before it relies on the result. */
 export function* stage2Wrprotect(pgt: Pgtable, ipa: number, size: number): Op<Outcome> {
@@ -29,16 +29,31 @@ export function* stage2Wrprotect(pgt: Pgtable, ipa: number, size: number): Op<Ou
 /**
  * Adds the permissions of `prot` to the leaf of `ipa`; never removes one. One TLBI by IPA, hinted with the leaf's level, if the walk
  * succeeded: a CPU that keeps the stricter entry only takes a spurious fault. Without a valid leaf nothing changes, and the guest
- * takes a translation fault next. `invalid` for execution at one exception level: nothing to add to a leaf whose other level is unknown.
+ * takes a translation fault next. `invalid` for execution at one exception level, where nothing is known of the other, and for
+ * software bits.
  */
 export function* stage2RelaxPerms(pgt: Pgtable, ipa: number, prot: number): Op<Outcome> {
-  if ((prot & (Prot.ux | Prot.px)) !== 0) return 'invalid';
-  const set = new Attributes(permissions(prot), 0);
-  const clear = (prot & Prot.x) !== 0 ? new Attributes(0, S2_HI.XN_MASK) : NO_ATTRIBUTES;
-  const update = new AttributeUpdate(set, clear);
+  const added = permissionsToAdd(prot);
+  if (added === null) return 'invalid';
+  const update = new AttributeUpdate(added.set, added.clear);
   const outcome = yield* walk(pgt, ipa, ONE_LEAF, update);
   if (outcome === 'ok') yield* pgt.ops.tlbFlushIpa(ipa, update.level);
   return outcome;
+}
+
+/** What has to change in a leaf that is to allow `prot` too. */
+export interface AddedPermissions {
+  readonly set: Attributes;
+  readonly clear: Attributes;
+}
+
+/** Null for what is more than R, W and X: execution at one exception level, software bits. */
+export function permissionsToAdd(prot: number): AddedPermissions | null {
+  if ((prot & NOT_TO_ADD) !== 0) return null;
+  return {
+    set: new Attributes(permissions(prot), 0),
+    clear: (prot & Prot.x) !== 0 ? new Attributes(0, S2_HI.XN_MASK) : NO_ATTRIBUTES,
+  };
 }
 
 /** Sets AF of the leaf of `ipa`; gives the leaf as it was, or an empty entry. No TLBI: AF=0 is never cached. */
@@ -71,9 +86,9 @@ class AttributeUpdate implements Visitor {
   readonly flags = Visit.leaf;
   readonly #set: Attributes;
   readonly #clear: Attributes;
-  /** The last valid leaf visited, as it was, and its level; empty and 0 if there was none. */
+  /** The last valid leaf visited, as it was, and its level; empty and unknown if there was none. */
   old: Descriptor = EMPTY;
-  level: Level | LevelHint = 0;
+  level: LevelHint = UNKNOWN_LEVEL;
 
   constructor(set: Attributes, clear: Attributes) {
     this.#set = set;

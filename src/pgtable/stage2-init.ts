@@ -1,12 +1,13 @@
 /** Birth and death of a stage-2 table (specification section 4.1). */
 import type { Op } from '#port';
 import type { Phys } from '../machine/address.ts';
+import type { Descriptor } from '../machine/descriptor.ts';
 import type { MachineFeatures } from '../machine/features.ts';
 import { stage2Root, type Geometry } from '../machine/geometry.ts';
 import { decodeVtcr, encodeVtcr } from '../machine/vtcr.ts';
 import type { MmOps } from './mm-ops.ts';
 import type { Outcome } from './outcome.ts';
-import { childOf, NO_PGD, type Pgtable, type Stage2Pgtable } from './pgtable.ts';
+import { childOf, NO_PGD, type Pgtable, type Stage2Pgtable, type Tables } from './pgtable.ts';
 import { Stage2Attributes } from './stage2-prot.ts';
 import { Visit, walk, type VisitContext, type Visitor } from './walker.ts';
 
@@ -62,25 +63,37 @@ export function* stage2Init(config: Stage2Config, ops: MmOps): Op<Stage2Pgtable>
  * VMID must not be used again before a global flush.
  */
 export function* stage2Destroy(pgt: Pgtable): Op<void> {
+  yield* freeTables(pgt, new Stage2Free(pgt));
+}
+
+/** The same with a visitor that knows which entries are counted. */
+export function* freeTables(pgt: Pgtable, visitor: Stage2Free): Op<void> {
   if (pgt.pgd === NO_PGD) return;
-  const outcome = yield* walk(pgt, 0, pgt.iaLimit, new Stage2Free(pgt));
-  if (outcome !== 'ok') throw new Error(`stage2Destroy: ${outcome}`);
+  const outcome = yield* walk(pgt, 0, pgt.iaLimit, visitor);
+  if (outcome !== 'ok') throw new Error(`destroy: ${outcome}`);
   yield* pgt.ops.freePagesExact(pgt.pgd, pgt.pgdPages);
 }
 
 /** Drops the reference of each counted entry, and each child after its own entries. */
-class Stage2Free implements Visitor {
-  readonly flags = Visit.leaf | Visit.tablePost;
-  readonly #pgt: Pgtable;
+export class Stage2Free implements Visitor {
+  readonly flags: number = Visit.leaf | Visit.tablePost;
+  readonly #tables: Tables;
 
-  constructor(pgt: Pgtable) {
-    this.#pgt = pgt;
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  /** Whether a reference was taken for an entry. */
+  isCounted(entry: Descriptor): boolean {
+    return entry.isValid();
   }
 
   *visit(context: VisitContext, reason: Visit): Op<Outcome> {
-    if (!context.old.isValid()) return 'ok';
-    yield* this.#pgt.ops.putPage(context.entry);
-    if (reason === Visit.tablePost) yield* this.#pgt.ops.putPage(childOf(this.#pgt, context.old));
+    const { entry, old } = context;
+    const { ops } = this.#tables;
+    if (!this.isCounted(old)) return 'ok';
+    yield* ops.putPage(entry);
+    if (reason === Visit.tablePost) yield* ops.putPage(childOf(this.#tables, old));
     return 'ok';
   }
 }

@@ -4,10 +4,23 @@ import type { MachineFeatures } from '../machine/features.ts';
 
 /**
  * What a mapping allows. Bits, as the kernel's prot values. `ux` and `px`, execution at EL0 and at EL1 alone, can only be said with
- * FEAT_XNX; `normalNC` is Normal Non-cacheable memory.
+ * FEAT_XNX; `normalNC` is Normal Non-cacheable memory; `sw0` to `sw3` are bits that only software reads.
  */
-export const Prot = { x: 1, w: 2, r: 4, device: 8, normalNC: 16, ux: 32, px: 64 } as const;
-const PROT_MASK = 0x7f;
+export const Prot = {
+  x: 1,
+  w: 2,
+  r: 4,
+  device: 8,
+  normalNC: 16,
+  ux: 32,
+  px: 64,
+  sw0: 128,
+  sw1: 256,
+  sw2: 512,
+  sw3: 1024,
+} as const;
+const PROT_MASK = 0x7ff;
+const SOFTWARE_SHIFT = 7;
 const EXECUTABLE = Prot.x | Prot.ux | Prot.px;
 
 /** MemAttr[3:0] by memory type, without and with FEAT_S2FWB. */
@@ -61,7 +74,8 @@ export class Stage2Attributes {
     if (memAttr === null || xn === null) return null;
     const shareability = this.#encoding.lpa2 ? 0 : S2_LO.SH_IS;
     const lo = (memAttr << S2_LO.MEMATTR_SHIFT) | permissions(prot) | shareability | S2_LO.AF;
-    return new Attributes(lo, xn << S2_HI.XN_SHIFT);
+    const software = prot >>> SOFTWARE_SHIFT;
+    return new Attributes(lo, (xn << S2_HI.XN_SHIFT) | (software << S2_HI.SW_SHIFT));
   }
 
   #memoryType(prot: number): number | null {

@@ -1,6 +1,7 @@
 /**
  * The walker: one function descends a table of any geometry, and calls a visitor for leaves and invalid entries, for tables
- * before their children, and for tables after their children (specification section 2).
+ * before their children, and for tables after their children (specification section 2). A walk that other walks may run beside goes by
+ * the rules of 6.2 on (section 2.3): {@link WalkFlag}.
  *
  * Contract. The range is [start rounded down to a page, start + size rounded up): its end comes from the *rounded* start, so an
  * unaligned range may cover one page less than the naive union. Leaves come in ascending order. A visitor sees an address
@@ -11,7 +12,7 @@ import { loadDescriptor, type Descriptor } from '../machine/descriptor.ts';
 import type { Level } from '../machine/address.ts';
 import { DESCRIPTOR_BYTES, LAST_LEVEL } from '../machine/geometry.ts';
 import type { Outcome } from './outcome.ts';
-import { childOf, NO_PGD, type Pgtable } from './pgtable.ts';
+import { childOf, NO_PGD, type Pgtable, type Tables } from './pgtable.ts';
 
 /** When a visitor wants to be called. */
 export const Visit = {
@@ -23,6 +24,17 @@ export const Visit = {
   tablePost: 4,
 } as const;
 export type Visit = (typeof Visit)[keyof typeof Visit];
+
+/** How a walk goes, added to a visitor's {@link Visit} flags. */
+export const WalkFlag = {
+  /** Other walks may change entries meanwhile: the owner's read section keeps alive what this one can reach. */
+  shared: 8,
+  /** The walk serves a fault, which will come again: `again` ends it. */
+  handleFault: 16,
+  /** The rules of 6.2 on: without `handleFault` the walk goes on after `again`; a table is loaded again after its tablePre visit. */
+  parallel: 32,
+} as const;
+
 /** The visits of a table. */
 const TABLES = Visit.tablePre | Visit.tablePost;
 
@@ -51,46 +63,65 @@ export class VisitContext {
   }
 }
 
-/** A walk's callback. A result other than `ok` ends the walk and is its result. */
+/** A walk's callback. A result other than `ok` ends the walk and is its result, but for `again` by the rules of {@link WalkFlag}. */
 export interface Visitor {
-  /** Sum of {@link Visit} flags. */
+  /** Sum of {@link Visit} and {@link WalkFlag} flags. */
   readonly flags: number;
   visit(context: VisitContext, reason: Visit): Op<Outcome>;
 }
 
 /**
  * Walks [`addr`, `addr + size`). `outOfRange` if the range ends beyond the input address space (its last address may be the limit),
- * `invalid` without a table; otherwise the first result of a visitor that is not `ok`.
+ * `invalid` without a table, `notPermitted` for a shared walk where the owner has no read section; otherwise the first result of a
+ * visitor that ends the walk.
  */
 export function* walk(pgt: Pgtable, addr: number, size: number, visitor: Visitor): Op<Outcome> {
   const start = pgt.geometry.pageDown(addr);
   const end = pgt.geometry.pageUp(start + size);
   if (start > pgt.iaLimit || end > pgt.iaLimit) return 'outOfRange';
   if (pgt.pgd === NO_PGD) return 'invalid';
-  pgt.ops.walkBegin();
-  const outcome = yield* new Walk(pgt, visitor, start, end).run();
-  pgt.ops.walkEnd();
+  const { ops } = pgt;
+  const isShared = (visitor.flags & WalkFlag.shared) !== 0;
+  if (isShared && !ops.rcuReadLock()) return 'notPermitted';
+  ops.walkBegin();
+  const root = ops.wordOf(pgt.pgd);
+  const outcome = yield* new Walk(pgt, visitor, start, end).run(root, pgt.startLevel);
+  ops.walkEnd();
+  if (isShared) ops.rcuReadUnlock();
   return outcome;
+}
+
+/**
+ * Walks all of a detached table, which an entry of `level` pointed to or will; input addresses count from 0. Only its holder knows the
+ * table: no read section, and no walk of the live table to be counted.
+ */
+export function* walkUnlinked(
+  tables: Tables,
+  table: Word,
+  level: Level,
+  visitor: Visitor,
+): Op<Outcome> {
+  const end = tables.geometry.sizeOf(level);
+  return yield* new Walk(tables, visitor, 0, end).run(table, (level + 1) as Level);
 }
 
 /** A walk in progress: what does not change on its way. */
 class Walk implements WalkRange {
   readonly start: number;
   readonly end: number;
-  readonly #pgt: Pgtable;
+  readonly #tables: Tables;
   readonly #visitor: Visitor;
 
-  constructor(pgt: Pgtable, visitor: Visitor, start: number, end: number) {
-    this.#pgt = pgt;
+  constructor(tables: Tables, visitor: Visitor, start: number, end: number) {
+    this.#tables = tables;
     this.#visitor = visitor;
     this.start = start;
     this.end = end;
   }
 
   /** Each page of the concatenated root in turn, as a table of the start level. */
-  *run(): Op<Outcome> {
-    const { geometry, startLevel, pgd, ops } = this.#pgt;
-    const root = ops.wordOf(pgd);
+  *run(root: Word, startLevel: Level): Op<Outcome> {
+    const { geometry } = this.#tables;
     const reach = geometry.sizeOf(startLevel) * geometry.entries;
     let page = geometry.rootPage(this.start, startLevel);
     for (let addr = this.start; addr < this.end; addr = page * reach) {
@@ -104,7 +135,7 @@ class Walk implements WalkRange {
 
   /** The entries of a table from the one of `from` on. */
   *#walkTable(table: Word, level: Level, from: number): Op<Outcome> {
-    const { geometry } = this.#pgt;
+    const { geometry } = this.#tables;
     const { end } = this;
     const size = geometry.sizeOf(level);
     let index = geometry.indexOf(from, level);
@@ -128,12 +159,10 @@ class Walk implements WalkRange {
     const visitor = this.#visitor;
     if ((visitor.flags & Visit.leaf) === 0) return 'ok';
     const context = new VisitContext(entry, old, addr, level, this);
-    const outcome = yield* visitor.visit(context, Visit.leaf);
+    const outcome = resultOf(yield* visitor.visit(context, Visit.leaf), visitor.flags);
     if (outcome !== 'ok' || level === LAST_LEVEL) return outcome;
     // The visitor may have installed a table: descend into it. Level 3 has none.
-    const now = yield* loadDescriptor(entry);
-    if (!now.isTable(level)) return 'ok';
-    return yield* this.#visitChildren(new VisitContext(entry, now, addr, level, this));
+    return yield* this.#visitReloaded(entry, addr, level);
   }
 
   *#visitTable(entry: Word, old: Descriptor, addr: number, level: Level): Op<Outcome> {
@@ -142,11 +171,21 @@ class Walk implements WalkRange {
     if ((visitor.flags & TABLES) === 0) return yield* this.#walkChild(old, addr, level);
     const context = new VisitContext(entry, old, addr, level, this);
     if ((visitor.flags & Visit.tablePre) !== 0) {
-      const outcome = yield* visitor.visit(context, Visit.tablePre);
+      const outcome = resultOf(yield* visitor.visit(context, Visit.tablePre), visitor.flags);
       if (outcome !== 'ok') return outcome;
+      // A parallel visitor that replaced the table has given it away.
+      if ((visitor.flags & WalkFlag.parallel) !== 0)
+        return yield* this.#visitReloaded(entry, addr, level);
     }
-    // A tablePre visitor that broke the entry still has the child walked: `old` is from before.
+    // Any other that broke the entry still has the child walked: `old` is from before.
     return yield* this.#visitChildren(context);
+  }
+
+  /** Descends into what the visitor left behind, if that is a table. */
+  *#visitReloaded(entry: Word, addr: number, level: Level): Op<Outcome> {
+    const now = yield* loadDescriptor(entry);
+    if (!now.isTable(level)) return 'ok';
+    return yield* this.#visitChildren(new VisitContext(entry, now, addr, level, this));
   }
 
   /** What is left of a table's visit once it was decided to descend. */
@@ -154,10 +193,16 @@ class Walk implements WalkRange {
     const visitor = this.#visitor;
     const outcome = yield* this.#walkChild(table.old, table.addr, table.level);
     if (outcome !== 'ok' || (visitor.flags & Visit.tablePost) === 0) return outcome;
-    return yield* visitor.visit(table, Visit.tablePost);
+    return resultOf(yield* visitor.visit(table, Visit.tablePost), visitor.flags);
   }
 
   *#walkChild(table: Descriptor, addr: number, level: Level): Op<Outcome> {
-    return yield* this.#walkTable(childOf(this.#pgt, table), (level + 1) as Level, addr);
+    return yield* this.#walkTable(childOf(this.#tables, table), (level + 1) as Level, addr);
   }
+}
+
+/** What a visit means for the walk: `ok` goes on. */
+function resultOf(outcome: Outcome, flags: number): Outcome {
+  const passesOver = (flags & (WalkFlag.parallel | WalkFlag.handleFault)) === WalkFlag.parallel;
+  return outcome === 'again' && passesOver ? 'ok' : outcome;
 }

@@ -48,6 +48,7 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
     interconnect,
     vmid: GUEST_VMID,
     walks: STATISTICS.walks,
+    geometry: GEOMETRY_4K,
   });
   const { stage2, ipaLimit } = PROFILES[scenario.kvm];
   const { machine } = scenario;

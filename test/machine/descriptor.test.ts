@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { Order, drive } from '../../src/engine/explore.ts';
 import { EventKind } from '../../src/engine/events.ts';
 import { phys, type Level } from '../../src/machine/address.ts';
-import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
+import { GEOMETRY_4K, Geometry } from '../../src/machine/geometry.ts';
 import {
   Attributes,
   Descriptor,
@@ -11,8 +11,10 @@ import {
   NO_ATTRIBUTES,
   S2_HI,
   S2_LO,
+  PERMISSIONS,
   loadDescriptor,
   storeDescriptor,
+  tryStoreDescriptor,
 } from '../../src/machine/descriptor.ts';
 import { TinyMachine } from '../support/tiny-machine.ts';
 
@@ -163,6 +165,52 @@ test('invalidation clears the valid bit alone', () => {
     }),
     { seed: 5, numRuns: 200 },
   );
+});
+
+describe('what a leaf says beside its address', () => {
+  test.each([
+    ['4K', new Geometry(12), 0xffff_8000_0000],
+    ['16K', new Geometry(14), 0xffff_8000_0000],
+    ['64K, bits of the address folded', new Geometry(16), 0xf_abcd_8000_0000],
+    ['4K with LPA2, two of them in the place of SH', new Geometry(12, true), 0xf_abcd_8000_0000],
+    ['16K with LPA2', new Geometry(14, true), 0xf_abcd_8000_0000],
+  ] as const)('makes the same leaf elsewhere: %s', (_what, geometry, pa) => {
+    const shareability = geometry.lpa2 ? 0 : S2_LO.SH_IS;
+    const from = new Attributes(
+      MEMATTR_NORMAL | shareability | RW | S2_LO.AF,
+      S2_HI.XN | S2_HI.SW_MASK,
+    );
+    const attributes = Descriptor.leaf(geometry, phys(pa), 2, from).attributes(geometry);
+    expect([attributes.lo, attributes.hi]).toEqual([from.lo, from.hi]);
+  });
+});
+
+test('two entries are equal but for some bits', () => {
+  fc.assert(
+    fc.property(anyDescriptor, fc.integer({ min: 0, max: 63 }), (d, bit) => {
+      const other = of(d.toBigInt() ^ (1n << BigInt(bit)));
+      expect(d.equalsBut(other, PERMISSIONS)).toBe([6, 7, 53, 54].includes(bit));
+      expect(d.equalsBut(other, NO_ATTRIBUTES)).toBe(false);
+      expect(d.equalsBut(d, NO_ATTRIBUTES)).toBe(true);
+    }),
+    { seed: 8, numRuns: 300 },
+  );
+});
+
+test('an entry is swapped by one operation, if it is what was expected', () => {
+  const machine = new TinyMachine();
+  const at = machine.tableZone.contents + 8;
+  const [one, two] = [of(0x0040_0000_8000_07ffn), of(0x400n)];
+  expect(drive(tryStoreDescriptor(at, EMPTY, one))).toBe(true);
+  expect(drive(tryStoreDescriptor(at, EMPTY, two))).toBe(false);
+  expect(drive(tryStoreDescriptor(at, new Descriptor(one.lo, 0), two))).toBe(false);
+  expect(drive(loadDescriptor(at)).equals(one)).toBe(true);
+  const seen = machine.alone(function* () {
+    yield* tryStoreDescriptor(at, one, two);
+  });
+  expect(seen).toEqual([
+    { agent: 0, kind: EventKind.cas64, at, lo: two.lo, hi: two.hi, extra: Order.full },
+  ]);
 });
 
 describe('the canonical form', () => {

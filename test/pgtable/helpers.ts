@@ -4,9 +4,10 @@ import { barrier, Barrier, drive, Order, type Op, type Word } from '../../src/en
 import type { Level, Phys } from '../../src/machine/address.ts';
 import { ARMV8_0, type MachineFeatures } from '../../src/machine/features.ts';
 import { FRAME_BYTES, type FrameZone } from '../../src/machine/frames.ts';
-import { GEOMETRY_4K, LAST_LEVEL } from '../../src/machine/geometry.ts';
+import { GEOMETRY_4K, LAST_LEVEL, type Geometry } from '../../src/machine/geometry.ts';
 import type { LevelHint, MmOps, TableCache } from '../../src/pgtable/mm-ops.ts';
 import type { Outcome } from '../../src/pgtable/outcome.ts';
+import { stage2FreeUnlinked } from '../../src/pgtable/parallel/unlinked.ts';
 import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import { stage2Config, stage2Init } from '../../src/pgtable/stage2-init.ts';
 import { stage2Map } from '../../src/pgtable/stage2-map.ts';
@@ -25,12 +26,15 @@ const hex = (value: number): string => value.toString(16);
 /** Frames of the zone, and a log of everything else that was asked for. */
 export class RecordingOps implements MmOps {
   readonly log: string[] = [];
-  /** Called at each TLBI, before it is logged: what the table is like at that moment. */
+  /** Called at each TLBI, and when a table is given away, before that is logged: what the table is like at that moment. */
   onFlush: (ipa: number) => string = () => '';
+  hasRangeTlbi = false;
+  readonly geometry: Geometry;
   readonly #zone: FrameZone;
 
-  constructor(zone: FrameZone) {
+  constructor(zone: FrameZone, geometry: Geometry = GEOMETRY_4K) {
     this.#zone = zone;
+    this.geometry = geometry;
   }
 
   wordOf(address: Phys): Word {
@@ -70,6 +74,22 @@ export class RecordingOps implements MmOps {
     yield* barrier(Barrier.dsbIsh);
   }
 
+  *freeUnlinkedTable(table: Word, level: Level): Op<void> {
+    this.log.push(`unlinked level ${level}${this.onFlush(-1)}`);
+    const { geometry } = this;
+    yield* stage2FreeUnlinked({ geometry, ops: this }, table, level);
+  }
+
+  *tlbFlushIpaLocal(ipa: number, level: LevelHint): Op<void> {
+    this.log.push(`local tlbi ${hex(ipa)} hint ${level}`);
+    yield* barrier(Barrier.dsbNsh);
+  }
+
+  *tlbFlushRange(ipa: number, bytes: number): Op<void> {
+    this.log.push(`tlbi range ${hex(ipa)} ${hex(bytes)}${this.onFlush(ipa)}`);
+    yield* barrier(Barrier.dsbIsh);
+  }
+
   *publishEntries(): Op<void> {
     this.log.push('publish');
     yield* barrier(Barrier.dsbIshst);
@@ -78,6 +98,20 @@ export class RecordingOps implements MmOps {
   *dcacheCleanInvalidate(address: Phys, bytes: number): Op<void> {
     this.log.push(`clean ${hex(address)} ${hex(bytes)}`);
     yield* barrier(Barrier.dmb);
+  }
+
+  *icacheInvalidate(address: Phys, bytes: number): Op<void> {
+    this.log.push(`icache ${hex(address)} ${hex(bytes)}`);
+    yield* barrier(Barrier.dmb);
+  }
+
+  rcuReadLock(): boolean {
+    this.log.push('shared');
+    return true;
+  }
+
+  rcuReadUnlock(): void {
+    this.log.push('no longer shared');
   }
 
   walkBegin(): void {
@@ -98,6 +132,10 @@ export class LimitedCache implements TableCache {
   constructor(zone: FrameZone, pages: number) {
     this.#zone = zone;
     this.#pages = pages;
+  }
+
+  get pages(): number {
+    return this.#pages - this.taken;
   }
 
   *alloc(): Op<Phys> {

@@ -29,6 +29,7 @@ const hex = (value: number): string => value.toString(16);
 export class El2Ops implements MmOps, TableCache {
   /** TLBIs. */
   readonly log: string[] = [];
+  readonly hasRangeTlbi = false;
   /** Pages that the pool still gives. */
   left: number;
   readonly #zone: FrameZone;
@@ -75,6 +76,14 @@ export class El2Ops implements MmOps, TableCache {
     yield* barrier(Barrier.dsbIsh);
   }
 
+  *tlbFlushIpaLocal(): Op<void> {
+    throw new Error('EL2 has no VMID');
+  }
+
+  *tlbFlushRange(): Op<void> {
+    throw new Error('EL2 has no VMID');
+  }
+
   *tlbFlushVmid(): Op<void> {
     throw new Error('EL2 has no VMID');
   }
@@ -86,6 +95,20 @@ export class El2Ops implements MmOps, TableCache {
   *dcacheCleanInvalidate(): Op<void> {
     throw new Error('nothing to clean at hyp stage 1');
   }
+
+  *icacheInvalidate(): Op<void> {
+    throw new Error('nothing to clean at hyp stage 1');
+  }
+
+  *freeUnlinkedTable(): Op<void> {
+    throw new Error('no table is replaced at hyp stage 1');
+  }
+
+  rcuReadLock(): boolean {
+    return false;
+  }
+
+  rcuReadUnlock(): void {}
 
   walkBegin(): void {}
 

@@ -32,6 +32,8 @@ describe('a protection', () => {
     ['1G block RW, executable', r | w | x, 1, 0x0000_0000_8000_07fdn],
     ['device page RW', r | w | device, 3, 0x0040_0000_8000_07c7n],
     ['device page RO', r | device, 3, 0x0040_0000_8000_0747n],
+    ['page RW with the lowest software bit', r | w | Prot.sw0, 3, 0x00c0_0000_8000_07ffn],
+    ['page RW with the others', r | w | Prot.sw1 | Prot.sw2 | Prot.sw3, 3, 0x0740_0000_8000_07ffn],
   ] as const)('%s has its published bits', (_what, prot, level, bits) => {
     expect(bitsOf(plain, prot, level)).toBe(bits);
   });

@@ -1,11 +1,18 @@
 import { describe, expect, test } from 'vitest';
 import { drive, Order, type Op } from '../../src/engine/explore.ts';
-import type { Level } from '../../src/machine/address.ts';
+import type { Level, Phys } from '../../src/machine/address.ts';
 import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import { Descriptor, storeDescriptor } from '../../src/machine/descriptor.ts';
 import type { Outcome } from '../../src/pgtable/outcome.ts';
 import { NO_PGD, type Pgtable } from '../../src/pgtable/pgtable.ts';
-import { Visit, walk, type VisitContext, type Visitor } from '../../src/pgtable/walker.ts';
+import {
+  Visit,
+  walk,
+  WalkFlag,
+  walkUnlinked,
+  type VisitContext,
+  type Visitor,
+} from '../../src/pgtable/walker.ts';
 import { descriptorLoads } from '../support/tiny-machine.ts';
 import { G1, M2, PAGE, TestTable, type TableOptions } from './helpers.ts';
 
@@ -174,6 +181,123 @@ describe('a visitor that changes the table', () => {
     diary.at.set('leaf 3 403ff000', install(table));
     expect(visit(table, START, SIZE, diary)).toEqual(VISITS);
   });
+});
+
+describe('by the rules of 6.2', () => {
+  const { parallel, handleFault, shared } = WalkFlag;
+
+  test.each([0, 1, 2, 3, 4, 5, 6, 7])('a walk with flags %d has the same visits', (flags) => {
+    const diary = visit(sample(), START, SIZE, new Diary(flags | parallel | handleFault));
+    expect(diary).toEqual(visit(sample(), START, SIZE, new Diary(flags)));
+  });
+
+  test.each([
+    'pre 1 403fe000',
+    'pre 2 403fe000',
+    'leaf 3 403fe000',
+    'leaf 2 40400000',
+    'post 2 403fe000',
+    'post 1 403fe000',
+  ])('again at "%s" is passed over, or ends a walk for a fault', (line) => {
+    for (const [flags, visits, outcome] of [
+      [parallel, VISITS, 'ok'],
+      [parallel | shared, VISITS, 'ok'],
+      [parallel | handleFault, VISITS.slice(0, VISITS.indexOf(line) + 1), 'again'],
+    ] as const) {
+      const table = sample();
+      const diary = new Diary(ALL | flags);
+      diary.at.set(line, function* () {
+        return 'again';
+      });
+      expect(drive(walk(table.pgt, START, SIZE, diary))).toBe(outcome);
+      expect(diary.visits).toEqual(visits);
+    }
+  });
+
+  test('every other outcome ends the walk', () => {
+    for (const what of ['noMemory', 'outOfRange', 'invalid', 'notPermitted'] as const) {
+      const table = sample();
+      const diary = new Diary(ALL | parallel);
+      diary.at.set('pre 2 403fe000', function* () {
+        return what;
+      });
+      expect(drive(walk(table.pgt, START, SIZE, diary))).toBe(what);
+      expect(diary.visits).toEqual(VISITS.slice(0, 2));
+    }
+  });
+
+  test('again at a leaf that became a table leads into the table', () => {
+    const table = new TestTable();
+    const diary = new Diary(ALL | parallel);
+    diary.at.set('leaf 1 40203000', function* (context) {
+      yield* install(table)(context);
+      return 'again';
+    });
+    expect(visit(table, 0x4020_3000, PAGE, diary)).toEqual([
+      'leaf 1 40203000',
+      'leaf 2 40203000',
+      'post 1 40203000',
+    ]);
+  });
+
+  test('a table that was replaced before its children is not entered', () => {
+    const table = sample();
+    const diary = new Diary(ALL | parallel);
+    diary.at.set('pre 2 403fe000', function* (context) {
+      yield* storeDescriptor(context.entry, new Descriptor(0, 0), Order.once);
+      return 'ok';
+    });
+    expect(visit(table, START, SIZE, diary)).toEqual([
+      ...VISITS.slice(0, 2),
+      ...VISITS.slice(VISITS.indexOf('leaf 2 40400000')),
+    ]);
+  });
+
+  test('loads a table again only after a visit of it', () => {
+    // Three tables, three pages, one block; tables and block again as they are visited.
+    const counts = [0, Visit.leaf, Visit.tablePre, ALL].map((flags) => loads(flags | parallel));
+    expect(counts).toEqual([7, 8, 10, 11]);
+  });
+
+  test('a shared walk says so to its owner, once', () => {
+    const table = sample();
+    visit(table, START, SIZE, new Diary(ALL | parallel | shared));
+    expect(table.ops.log).toEqual(['shared', 'begin', 'end', 'no longer shared']);
+  });
+
+  test('a shared walk is not made where its owner refuses', () => {
+    const table = sample();
+    table.ops.rcuReadLock = () => false;
+    const diary = new Diary(ALL | parallel | shared);
+    expect(drive(walk(table.pgt, START, SIZE, diary))).toBe('notPermitted');
+    expect([diary.visits, table.ops.log]).toEqual([[], []]);
+    expect(visit(table, START, SIZE)).toEqual(VISITS);
+  });
+});
+
+const pagesFrom = (at: number): string[] =>
+  Array.from({ length: 512 }, (_, i) => `leaf 3 ${(at + i * PAGE).toString(16)}`);
+
+const around = (at: number): string[] => [
+  `pre 2 ${at.toString(16)}`,
+  ...pagesFrom(at),
+  `post 2 ${at.toString(16)}`,
+];
+
+test('a detached table is walked whole, from address 0, without a word to its owner', () => {
+  const table = sample();
+  const diary = new Diary(ALL);
+  const child = table.ops.wordOf(Number(table.machine.entry(table.pgt.pgd, 1) & ~3n) as Phys);
+  expect(drive(walkUnlinked(table.pgt, child, 1, diary))).toBe('ok');
+  expect(diary.visits).toEqual([
+    'leaf 2 0',
+    ...around(M2),
+    `leaf 2 ${(2 * M2).toString(16)}`,
+    ...around(3 * M2),
+    ...Array.from({ length: 508 }, (_, i) => `leaf 2 ${((4 + i) * M2).toString(16)}`),
+  ]);
+  expect(diary.contexts[0]?.range).toMatchObject({ start: 0, end: G1 });
+  expect(table.ops.log).toEqual([]);
 });
 
 describe('an outcome that is not ok', () => {
