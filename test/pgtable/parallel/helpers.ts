@@ -174,8 +174,9 @@ export class ParallelTable {
       let counted = 0;
       pages++;
       for (let index = 0; index < this.page / 8; index++) {
-        const value = this.#value(first + index * 8);
-        if (value === 0n) continue;
+        const at = first + index * 8;
+        if ((this.machine.word(at) | this.machine.word(at + 4)) === 0) continue;
+        const value = this.#value(at);
         counted++;
         const addr = base + index * this.sizeOf(level);
         must(value !== LOCKED, `locked: level ${level}, ${hex(addr)}`);
