@@ -47,8 +47,8 @@ export class EntryUpdate {
   *flushTlb(pgt: Pgtable, context: VisitContext): Op<void> {
     const { old, addr, level } = context;
     const { ops, geometry } = pgt;
-    if (old.isTable(level))
-      yield* ops.tlbFlushRange(geometry.alignDown(addr, level), geometry.sizeOf(level));
+    // What replaces a table is a leaf of its size: the visit is at its base.
+    if (old.isTable(level)) yield* ops.tlbFlushRange(addr, geometry.sizeOf(level));
     else if (old.isValid()) yield* ops.tlbFlushIpa(addr, level);
   }
 
@@ -75,10 +75,8 @@ class SharedUpdate extends EntryUpdate {
   }
 }
 
-/** In a table that hardware cannot reach: nothing is cached. */
+/** In a new table that hardware cannot reach: no entry has been cached, and the memory was mapped before. */
 class UnlinkedUpdate extends EntryUpdate {
-  override *flushTlb(): Op<void> {}
-
   override *cleanMemory(): Op<void> {}
 }
 

@@ -48,7 +48,7 @@ export class MapVisitor implements Visitor {
   *#install(context: VisitContext, reason: Visit): Op<Outcome> {
     const { old, level } = context;
     const value = this.#target.entryFor(context);
-    if (old.isValid() && old.equalsBut(value, PERMISSIONS)) return 'again';
+    if (old.equalsBut(value, PERMISSIONS)) return 'again';
     if (yield* this.#update.tryAnnotate(context, value)) return 'ok';
     if (!(yield* tryBreakEntry(this.#pgt, context, this.#update))) return 'again';
     yield* this.#update.cleanMemory(this.#pgt, value, level);

@@ -7,6 +7,9 @@ import {
   stage2TestClearYoung,
   stage2Wrprotect,
 } from '../../../src/pgtable/parallel/attributes.ts';
+import { stage2SetOwner } from '../../../src/pgtable/parallel/map.ts';
+import { getLeaf } from '../../../src/pgtable/get-leaf.ts';
+import { stage2Flush } from '../../../src/pgtable/stage2-flush.ts';
 import { Prot } from '../../../src/pgtable/stage2-prot.ts';
 import { M2, PAGE, RO, RW } from '../helpers.ts';
 import { FAULT, LOCKED, ParallelTable } from './helpers.ts';
@@ -165,6 +168,24 @@ describe('test_clear_young', () => {
     table.plant(IPA, LOCKED);
     expect(age(table, PAGE, true)).toBe(false);
     expect(table.lookup(IPA).value).toBe(LOCKED);
+  });
+});
+
+describe('what is not a leaf', () => {
+  test('is found by get_leaf and passed over by flush', () => {
+    const table = onePage();
+    const { pgt } = table;
+    drive(stage2SetOwner(pgt, { ipa: IPA + PAGE, size: PAGE, owner: 1, cache: table.cache }));
+    table.plant(IPA + 2 * PAGE, LOCKED);
+    const found = [0, 1, 2].map((i) => drive(getLeaf(pgt, IPA + i * PAGE)));
+    expect(found).toMatchObject([
+      { level: 3 },
+      { level: 3, entry: { lo: 4 } },
+      { entry: { lo: 0x400 } },
+    ]);
+    table.logged();
+    expect(drive(stage2Flush(pgt, IPA, 3 * PAGE))).toBe('ok');
+    expect(table.logged()).toEqual(['clean 80000000 1000']);
   });
 });
 

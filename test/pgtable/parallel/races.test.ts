@@ -11,7 +11,7 @@ import { FSC } from '../../../src/machine/syndrome.ts';
 import { encodeVttbr } from '../../../src/machine/vtcr.ts';
 import { stage2Mkyoung, stage2RelaxPerms } from '../../../src/pgtable/parallel/attributes.ts';
 import { Prot } from '../../../src/pgtable/stage2-prot.ts';
-import { configOf, must } from '../../support/tiny-machine.ts';
+import { configOf, descriptorLoads, must } from '../../support/tiny-machine.ts';
 import { M2, PAGE, RO, RW } from '../helpers.ts';
 import { EntryProtocol } from './entry-protocol.ts';
 import { FAULT, LOCKED, ParallelTable, type TableView } from './helpers.ts';
@@ -175,6 +175,11 @@ test('B2 from 6.1 on: a second fault on the page that is there reads three entri
   const before = table.entries();
   table.logged();
   const view = table.view();
+  const seen = table.machine.alone(function* () {
+    yield* view.map(page);
+  });
+  // The two tables again after their visits.
+  expect(descriptorLoads(table.machine, seen)).toBe(3 + 2);
   expect(table.trace(() => view.map(page))).toEqual(['barrier 1']);
   expect(drive(view.map(page))).toBe('again');
   expect(table.entries()).toEqual(before);

@@ -28,6 +28,13 @@ function split(table: ParallelTable, pages = Infinity, flags = 0): Outcome {
   return drive(stage2Split(table.pgt, { ipa: G1, size: G1, cache, flags }));
 }
 
+/** Leaves of each level. */
+function levelsOf(table: ParallelTable): number[] {
+  const counts = [0, 0, 0, 0];
+  for (const { level } of table.entries()) counts[level] = (counts[level] ?? 0) + 1;
+  return counts;
+}
+
 /** The pages that say what `leaf` does. */
 function pagesOf(leaf: Entry, bytes: number): Entry[] {
   return Array.from({ length: bytes / PAGE }, (_, i) => ({
@@ -93,7 +100,7 @@ describe('a split', () => {
   });
 
   test('with fewer goes level by level, as far as they last', () => {
-    const table = new ParallelTable();
+    const table = new ParallelTable({ tableFrames: 520 });
     table.map({ ipa: G1, size: G1, phys: 4 * G1 });
     table.logged();
     expect(split(table, 3)).toBe('noMemory');
@@ -102,9 +109,17 @@ describe('a split', () => {
       'tlbi 40000000 hint 2',
       'tlbi 40200000 hint 2',
     ]);
-    const levels = table.entries().map(({ level }) => level);
-    expect(levels.filter((level) => level === 3)).toHaveLength(1024);
-    expect(levels.filter((level) => level === 2)).toHaveLength(510);
+    expect(levelsOf(table)).toEqual([0, 0, 510, 1024]);
+    expect(split(table, 0)).toBe('noMemory');
+    expect(split(table, 509)).toBe('noMemory');
+    expect(levelsOf(table)).toEqual([0, 0, 1, 511 * 512]);
+  });
+
+  test('with one page too few goes level by level too', () => {
+    const table = new ParallelTable({ tableFrames: 520 });
+    table.map({ ipa: G1, size: G1, phys: 4 * G1 });
+    expect(split(table, 512)).toBe('noMemory');
+    expect(levelsOf(table)).toEqual([0, 0, 1, 511 * 512]);
   });
 
   test('passes over pages, holes and owners', () => {
