@@ -134,7 +134,7 @@ test.each<[string, readonly string[], string]>([
 });
 
 test('what leaves the dialect is told with the place in the edited file', () => {
-  const find = 'yield* breakEntry(pgt, context, TABLE_REMOVED);';
+  const find = 'yield* breakEntry(pgt, context, UNKNOWN_LEVEL);';
   const text = json({ file: 'src/pgtable/table-removal.ts', find, replace: `yield ${find}` });
   expect(problemOf(text)).toMatch(
     /^e\.yaml:4:13: replace: src\/pgtable\/table-removal\.ts:\d+:3: bare yield: only yield\* with a call is allowed$/,
