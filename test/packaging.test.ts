@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { RunResult } from '../src/main/result.ts';
 
 /** A minute each: the compiler and npm start cold on a slow machine. */
 const TIMEOUT_MS = 120_000;
@@ -47,13 +48,38 @@ describe('an installed package', () => {
     expect(JSON.parse(run('npx', ['faultline', ...argv], folder))).toMatchObject({ ok: true });
   });
 
+  test.each(['threads', 'explore'])(
+    'runs edited code on engine %s, from the sources that it ships',
+    (engine) => {
+      const edit = join(folder, 'edit.yaml');
+      writeFileSync(
+        edit,
+        `file: src/kvm/host-operations.ts
+find: return yield* stage2Wrprotect(pgt, ipa, size);
+replace: return 'ok';
+`,
+      );
+      const argv = ['run', 'permission-storm', '-v', '1', '--engine', engine, '--json', '-'];
+      const permissionFaults = (...more: readonly string[]): unknown => {
+        const result: unknown = JSON.parse(run('npx', ['faultline', ...argv, ...more], folder));
+        expect(result).toMatchObject({ ok: true, engine });
+        return (result as RunResult).faults.permission;
+      };
+      expect(permissionFaults('--edit', edit)).toBe(0);
+      expect(permissionFaults()).not.toBe(0);
+    },
+    TIMEOUT_MS,
+  );
+
   test('brings no build tool', () => {
     const tools = ['typescript', 'vitest', 'vite', 'oxlint', 'rolldown'];
     expect(tools.filter((name) => existsSync(join(folder, 'node_modules', name)))).toEqual([]);
   });
 
   test('holds sources, both builds and workloads, and no tests', () => {
-    expect(readdirSync(installed()).toSorted()).toEqual(
+    // Edited runs keep their texts in node_modules/.cache there.
+    const shipped = readdirSync(installed()).filter((name) => name !== 'node_modules');
+    expect(shipped.toSorted()).toEqual(
       [
         'LICENSE',
         'README.md',
