@@ -1,14 +1,16 @@
 import { describe, expect, test } from 'vitest';
 import { drive } from '../../src/engine/explore.ts';
 import { ipa, phys, type Level, type Phys, type Vmid } from '../../src/machine/address.ts';
-import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
+import { Geometry, GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import {
   HardwareWalker,
+  stage2Regime,
   type Stage2Regime,
   type WalkResult,
 } from '../../src/machine/hardware-walk.ts';
 import { TranslationArray } from '../../src/machine/translation-array.ts';
-import { TinyMachine, descriptorLoads } from '../support/tiny-machine.ts';
+import { encodeVttbr } from '../../src/machine/vtcr.ts';
+import { TinyMachine, configOf, descriptorLoads } from '../support/tiny-machine.ts';
 
 /** RW, not executable, young, at PA 0x9_8000_0000. */
 const PAGE = 0x0040_0009_8000_07ffn;
@@ -205,4 +207,21 @@ test('a table above 4 GiB with bit 31 set is followed', () => {
   expect((BigInt(walker.hi >>> 0) << 32n) | BigInt(walker.lo >>> 0)).toBe(PAGE);
   // Entry 3 of pages 0, 2, 3; then of page 3 alone.
   expect(asked).toEqual([0x8, 0x2008, 0x3018, 0x3018]);
+});
+
+test.each([
+  ['4K', 12, false, 40, { startLevel: 1, highBits: 'none', blockLevelMin: 1 }],
+  ['4K, LPA2', 12, true, 52, { startLevel: 0, highBits: 'lpa2', blockLevelMin: 0 }],
+  ['16K', 14, false, 40, { startLevel: 2, highBits: 'none', blockLevelMin: 2 }],
+  ['16K, LPA2', 14, true, 52, { startLevel: 0, highBits: 'lpa2', blockLevelMin: 1 }],
+  ['64K', 16, false, 52, { startLevel: 1, highBits: 'fold64K', blockLevelMin: 2 }],
+] as const)('the registers configure a walk: %s', (_what, pageShift, lpa2, ipaBits, shape) => {
+  const { vtcr } = configOf(ipaBits, new Geometry(pageShift, lpa2));
+  const root = phys(0x1f_8000_0000);
+  expect(stage2Regime({ vtcr, vttbr: encodeVttbr(root, VMID) })).toEqual({
+    root,
+    vmid: VMID,
+    ipaLimit: 2 ** ipaBits,
+    ...shape,
+  });
 });

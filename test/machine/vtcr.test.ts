@@ -66,6 +66,15 @@ describe('VTCR_EL2', () => {
     expect(encodeVtcr({ ...MACHINE, geometry: GEOMETRY_4K_LPA2 })).toBe(0x1_8025_3558);
   });
 
+  test('DS decodes alone', () => {
+    expect([0, 0xffff_0fff, 2 ** 32, 2 ** 32 + 1].map((vtcr) => decodeVtcr(vtcr).lpa2)).toEqual([
+      false,
+      false,
+      true,
+      true,
+    ]);
+  });
+
   test('the reserved granule is refused, and one that does not exist', () => {
     expect(() => decodeVtcr(0x8025_f558)).toThrow('VTCR_EL2.TG0 is reserved');
     const geometry = new Geometry(13);

@@ -4,6 +4,7 @@ import { phys, type Level } from '../../src/machine/address.ts';
 import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import { Attributes, Descriptor } from '../../src/machine/descriptor.ts';
 import { TableDigest, digestTable } from '../../src/pgtable/digest.ts';
+import { SipHash } from '../../src/pgtable/siphash.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
 import { G1, M2, PAGE, RO, RW, TestTable } from './helpers.ts';
 
@@ -127,6 +128,14 @@ describe('entries given by hand', () => {
     expect(handDigest([tableAt(0x1000), G1, 1], [tableAt(0x2000), AT, 2], [entry, AT, 3])).toBe(
       walked,
     );
+  });
+
+  test('are two words each: page number and level, then the value', () => {
+    const hash = new SipHash([0x03020100, 0x07060504, 0x0b0a0908, 0x0f0e0d0c]);
+    const addr = 0x82_3456_789a * PAGE;
+    hash.update(0x3456_789a, (0x82 << 2) | 3);
+    hash.update(leaf.lo, leaf.hi);
+    expect(handDigest([leaf, addr, 3])).toBe(hash.hex());
   });
 
   test('count address, level and value, not the place of a table', () => {

@@ -117,6 +117,35 @@ describe('invalid entries', () => {
   });
 });
 
+test('the memory types have names, but for the reserved ones', () => {
+  const names = Array.from({ length: 16 }, (_, type) => {
+    const { attributes } = decodeEntry(
+      0x0040_0000_8000_07c3n | (BigInt(type) << 2n),
+      3,
+      GEOMETRY_4K,
+    );
+    return attributes['MemAttr'];
+  });
+  expect(names).toEqual([
+    'Device-nGnRnE',
+    'Device-nGnRE',
+    'Device-nGRE',
+    'Device-GRE',
+    4,
+    'Normal-NC',
+    'Normal-WB-forced',
+    7,
+    8,
+    9,
+    10,
+    11,
+    12,
+    13,
+    14,
+    'Normal-WB',
+  ]);
+});
+
 describe('what Linux never sets shows', () => {
   const page = 0x0040_0000_8000_07ffn;
   const block = 0x0040_0000_8000_07fdn;

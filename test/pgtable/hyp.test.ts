@@ -31,6 +31,15 @@ describe('birth and death', () => {
     expect(ops.left).toBe(1);
   });
 
+  test('the smallest table is its root, of pages only', () => {
+    const table = new HypTable({ vaBits: 21 });
+    expect(table.pgt.startLevel).toBe(3);
+    expect(table.map(M2 - PAGE, PAGE, PAGE)).toEqual(OK);
+    expect(table.words()).toEqual(['3 1ff000 -> 1000']);
+    expect(table.unmap(M2 - PAGE, PAGE)).toBe(PAGE);
+    expect(table.inUse()).toBe(1);
+  });
+
   test('destroy returns every page at once, without a TLBI', () => {
     const table = new HypTable();
     table.map(0, PAGE, PAGE);
@@ -167,6 +176,7 @@ describe('unmap', () => {
   test.each([
     ['begins in a block', PAGE, M2],
     ['ends in a block', 0, M2 - PAGE],
+    ['ends in a block that is not the first', M2, M2 - PAGE],
   ])('stops where the range %s', (_name, va, size) => {
     const table = new HypTable();
     table.map(0, 2 * M2, 0);
