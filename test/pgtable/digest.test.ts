@@ -3,7 +3,7 @@ import { drive } from '../../src/engine/explore.ts';
 import { phys, type Level } from '../../src/machine/address.ts';
 import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import { Attributes, Descriptor } from '../../src/machine/descriptor.ts';
-import { TableDigest, digestTable } from '../../src/pgtable/digest.ts';
+import { TableDigest, digestTable, type AccessFlagForm } from '../../src/pgtable/digest.ts';
 import { SipHash } from '../../src/pgtable/siphash.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
 import { G1, M2, PAGE, RO, RW, TestTable } from './helpers.ts';
@@ -136,6 +136,20 @@ describe('entries given by hand', () => {
     hash.update(0x3456_789a, (0x82 << 2) | 3);
     hash.update(leaf.lo, leaf.hi);
     expect(handDigest([leaf, addr, 3])).toBe(hash.hex());
+  });
+
+  test('count without their access flag where that is asked for', () => {
+    const bits = { young: 0x7fc, old: 0x3fc, readOnly: 0x77c };
+    const digests = (form: AccessFlagForm): string[] =>
+      Object.values(bits).map((lo) => {
+        const sum = new TableDigest(form);
+        sum.add(Descriptor.leaf(GEOMETRY_4K, phys(PA), 3, new Attributes(lo, 0)), AT, 3);
+        return sum.hex();
+      });
+    const [first, second, third] = digests('ignored');
+    expect(second).toBe(first);
+    expect(third).not.toBe(first);
+    expect(new Set(digests('exact')).size).toBe(3);
   });
 
   test('count address, level and value, not the place of a table', () => {

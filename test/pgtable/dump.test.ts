@@ -71,12 +71,20 @@ describe('the registers', () => {
   test.each([
     ['TG0', 1n << 14n, '64K'],
     ['TG0', 2n << 14n, '16K'],
-    ['PS', 6n << 16n, '52-bit'],
     ['VS', 1n << 19n, '16-bit'],
     ['HD', 1n << 22n, 1],
     ['DS', 1n << 32n, 1],
   ])('VTCR_EL2.%s of %i is %s', (name, bits, meaning) => {
     expect(decodeVtcrFields((1n << 31n) | bits)).toMatchObject({ [name]: meaning });
+  });
+
+  test('VTCR_EL2.PS is the PARange', () => {
+    const ranges = Array.from({ length: 8 }, (_, ps) => {
+      const { PS } = decodeVtcrFields((1n << 31n) | (BigInt(ps) << 16n));
+      return PS;
+    });
+    const bits = [32, 36, 40, 42, 44, 48, 52];
+    expect(ranges).toEqual([...bits.map((number) => `${number}-bit`), 7]);
   });
 
   test('VTCR_EL2 without its RES1 bit shows it', () => {

@@ -96,6 +96,12 @@ describe('permission to execute', () => {
     expect(table.isExecutable(2 * G1, size)).toBe(false);
   });
 
+  test('of an address that only the root covers is none', () => {
+    const table = new LegacyTable({ ipaBits: 48 });
+    table.setPte(0, HOST, RX);
+    expect([0, 2 ** 39].map((ipa) => table.isExecutable(ipa, PAGE))).toEqual([true, false]);
+  });
+
   test('a leaf that may not be executed says no', () => {
     expect(mapped(RO).isExecutable(IPA, PAGE)).toBe(false);
   });

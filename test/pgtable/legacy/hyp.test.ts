@@ -1,5 +1,5 @@
 /** The legacy hypervisor tables: pages over whatever was there, one root or three (specification section 3.5, last paragraph). */
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { drive } from '../../../src/engine/explore.ts';
 import type { Phys } from '../../../src/machine/address.ts';
 import { Geometry } from '../../../src/machine/geometry.ts';
@@ -112,6 +112,26 @@ describe('pages', () => {
   });
 });
 
+test('each page mapped is a walk, and so is the end', () => {
+  const host = new Host();
+  const pgt = host.table(39);
+  const begin = vi.spyOn(host.ops, 'walkBegin');
+  const end = vi.spyOn(host.ops, 'walkEnd');
+  host.map(pgt, 0, 3 * host.page, 0);
+  expect([begin, end].map(({ mock }) => mock.calls.length)).toEqual([3, 3]);
+  drive(legacyHypFree(pgt));
+  expect([begin, end].map(({ mock }) => mock.calls.length)).toEqual([4, 4]);
+});
+
+test('a block in the way is a bug', () => {
+  const host = new Host();
+  const pgt = host.table(39);
+  host.machine.plant(pgt.pgd, pgt.startLevel, GIB, 2, 0x4000_0000n | 0x401n);
+  expect(() => host.map(pgt, GIB, host.page, GIB)).toThrow(
+    'a block of level 2 in the way of a page',
+  );
+});
+
 describe('roots', () => {
   test.each([
     ['4K', 39, 12, 0x8000_0000],
@@ -163,7 +183,12 @@ describe('roots', () => {
     expect(new Host(12).init(48, 2 ** 50)).toBe('invalid');
   });
 
-  test.each([0, 1, 2, 3, 4, 5, 6])('need memory: %d pages', (pages) => {
+  test.each([0, 1, 2, 3])('one root needs memory: %d pages', (pages) => {
+    const found = new Host(12, pages).init(39, GIB);
+    expect(typeof found === 'string' ? found : 'ok').toBe(pages < 3 ? 'noMemory' : 'ok');
+  });
+
+  test.each([0, 1, 2, 3, 4, 5, 6])('three need memory: %d pages', (pages) => {
     const found = new Host(12, pages).init(39, 2 ** 40);
     expect(typeof found === 'string' ? found : 'ok').toBe(pages < 5 ? 'noMemory' : 'ok');
   });
