@@ -55,7 +55,7 @@ describe('an installed package', () => {
       writeFileSync(
         edit,
         `file: src/kvm/host-operations.ts
-find: return yield* stage2Wrprotect(pgt, ipa, size);
+find: return yield* this.#stage2.wrprotect(pgt, ipa, size);
 replace: return 'ok';
 `,
       );
