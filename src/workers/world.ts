@@ -43,15 +43,16 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
   );
   const interconnect = new Interconnect(layout.interconnect, STATISTICS.tlbi);
   const mmuLock = lock('mmu_lock');
+  const { machine } = scenario;
+  const geometry = geometryOf(machine);
   const mmu = new Stage2Mmu({
     tables: memory.tables,
     interconnect,
     vmid: GUEST_VMID,
     walks: STATISTICS.walks,
-    geometry: GEOMETRY_4K,
+    geometry,
   });
   const { stage2, ipaLimit } = PROFILES[scenario.kvm];
-  const { machine } = scenario;
   const { paBits } = machine.features;
   const kernel = {
     pageShift: machine.pageShift,
@@ -61,7 +62,6 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
   };
   const ipaBits = ipaBitsOfType(scenario.ipaBits, ipaLimit(kernel));
   if (ipaBits === 'invalid') throw new Error(`no VM of ${scenario.ipaBits} bits of IPA`);
-  const geometry = geometryOf(machine);
   const config = stage2Config(geometry, ipaBits, machine.features);
   const twin = scenario.twin
     ? new Twin({

@@ -191,11 +191,17 @@ export class MixedMachine {
   #onMachine(guest: Guest, world: World, zones: readonly FrameZone[]): World {
     const { vmid, firstCpu, layout } = guest;
     const { parts } = world.vm;
-    const { config } = parts;
+    const { config, geometry } = parts;
     const memory = new OneMemory(world.memory, zones);
     const interconnect = new VmInterconnect(this.#interconnect, firstCpu);
     const { tables } = memory;
-    const mmu = new Stage2Mmu({ tables, interconnect, vmid, walks: STATISTICS.walks });
+    const mmu = new Stage2Mmu({
+      tables,
+      interconnect,
+      vmid,
+      walks: STATISTICS.walks,
+      geometry,
+    });
     const word = layout.words.stage2Root;
     const root = new Stage2Root({ word, zone: layout.tableZone, config, ops: mmu });
     const host = new HostMemory(layout.hostTable, memory.guest);
