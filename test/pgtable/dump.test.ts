@@ -125,6 +125,21 @@ describe('invalid entries', () => {
   });
 });
 
+test.each([
+  [0n, 'none'],
+  [0x40n, 'RO'],
+  [0x80n, 'WO'],
+  [0xc0n, 'RW'],
+])('S2AP of %i is %s', (bits, meaning) => {
+  const { attributes } = decodeEntry(0x0040_0000_8000_073fn | bits, 3, GEOMETRY_4K);
+  expect(attributes).toEqual({ ...RW_XN, S2AP: meaning });
+});
+
+test('bit 16 of a page belongs to its address', () => {
+  const decoded = decodeEntry(0x0040_0000_8001_07ffn, 3, GEOMETRY_4K);
+  expect(decoded).toEqual({ kind: 'page', oa: PA + 0x1_0000, attributes: RW_XN });
+});
+
 test('the memory types have names, but for the reserved ones', () => {
   const names = Array.from({ length: 16 }, (_, type) => {
     const { attributes } = decodeEntry(
