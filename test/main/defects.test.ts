@@ -133,6 +133,11 @@ const byScene: Readonly<Record<string, readonly [SceneName, readonly unknown[]]>
     'relax',
     ['the TLBI of a page has no level hint', 'a walk that failed is followed by a TLBI'],
   ],
+  'no-reload-after-table-pre': [
+    'replaceTable',
+    // The page of the table is free when the walk goes through it.
+    [like(/^reference dropped on free frame \d+$/)],
+  ],
   'root-without-dsb': ['birth', ['no DSB between zeroing the root and publishing it']],
 };
 
