@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { EventKind } from '../../../src/engine/events.ts';
 import { drive } from '../../../src/engine/explore.ts';
 import type { Outcome } from '../../../src/pgtable/outcome.ts';
 import {
@@ -161,6 +162,17 @@ describe('test_clear_young', () => {
     expect(age(table, M2, false)).toBe(false);
     expect(table.entries()).toEqual(young.map((entry) => ({ ...entry, value: entry.value & ~AF })));
     expect(table.logged()).toEqual([]);
+  });
+
+  test('stores nothing where a leaf is old already', () => {
+    const table = onePage(RW);
+    const stores = (): number =>
+      table.machine
+        .alone(function* () {
+          yield* stage2TestClearYoung(table.pgt, { ipa: IPA, size: PAGE, mkold: true });
+        })
+        .filter(({ kind }) => kind === EventKind.store64).length;
+    expect([stores(), stores()]).toEqual([1, 0]);
   });
 
   test('of what is no leaf is false: LOCKED has the bit of AF', () => {

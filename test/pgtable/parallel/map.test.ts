@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { drive } from '../../../src/engine/explore.ts';
-import { stage2SetOwner } from '../../../src/pgtable/parallel/map.ts';
+import type { Phys } from '../../../src/machine/address.ts';
+import { stage2Map, stage2SetOwner } from '../../../src/pgtable/parallel/map.ts';
 import { Prot } from '../../../src/pgtable/stage2-prot.ts';
 import { WalkFlag } from '../../../src/pgtable/walker.ts';
 import { G1, M2, PAGE, RO, RW } from '../helpers.ts';
@@ -143,6 +144,13 @@ describe.each([
     expect(table.map(wide)).toBe('noMemory');
     expect(table.words()).toEqual(['3 401ff000 -> 80000000 rw-']);
     expect(table.logged().at(-1)).toBe('publish');
+  });
+
+  test('that may not allocate, where a table is missing, maps nothing', () => {
+    const { pgt, ...table } = new ParallelTable();
+    const request = { ipa: IPA, size: PAGE, phys: PHYS as Phys, prot: RW, cache: null, flags };
+    expect(drive(stage2Map(pgt, request))).toBe('noMemory');
+    expect(table.cache.taken).toBe(0);
   });
 });
 
