@@ -42,6 +42,9 @@ export const EventKind = {
 } as const;
 export type EventKind = (typeof EventKind)[keyof typeof EventKind];
 
+/** Second operand of `lockAcquired` and `lockReleased`. */
+export const LockMode = { exclusive: 0, shared: 1 } as const;
+
 /** Index of each field in an event record. `newLo`/`newHi` repeat the old value where nothing was written. */
 export const RECORD = {
   sequence: 0,

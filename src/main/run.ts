@@ -1,5 +1,5 @@
 /** A run: every seed in turn on the chosen engine, verified after each, and the figures of all. */
-import { HOLD_SAMPLE } from '../locking/spin-lock.ts';
+import { HOLD_SAMPLE } from '../locking/lock-account.ts';
 import { geometryOf } from '../machine/shape.ts';
 import { STATISTICS } from '../workers/statistics.ts';
 import { LATENCY_SAMPLE } from '../workers/vcpu-agent.ts';

@@ -1,6 +1,6 @@
 /** The statistics block of one agent: offsets of its counters and histograms. */
 import { HISTOGRAM_BYTES } from '../engine/histogram.ts';
-import type { LockStatistics } from '../locking/spin-lock.ts';
+import type { LockStatistics } from '../locking/lock-account.ts';
 import type { TlbiStatistics } from '../machine/tlbi.ts';
 
 /** Fault classes, in the order of the architecture's priority. */

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { Piscina } from 'piscina';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Stop } from '../../src/engine/port.ts';
-import { HOLD_SAMPLE } from '../../src/locking/spin-lock.ts';
+import { HOLD_SAMPLE } from '../../src/locking/lock-account.ts';
 import { workerLaunch } from '../../src/main/worker-entry.ts';
 import type { Report, Task } from '../fixtures/threads-locking/entry.ts';
 import { AT } from '../fixtures/threads-locking/layout.ts';
