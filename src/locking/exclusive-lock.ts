@@ -1,5 +1,5 @@
 /**
- * What the exclusive locks share: one holder at a time, in the order of arrival. Nobody is overtaken, so of `agents` contenders
+ * What a spin lock and a mutex share: one holder at a time, in the order of arrival. Nobody is overtaken, so of `agents` contenders
  * each waits for at most `agents - 1` others, once each.
  */
 import { event, type Op, type Word } from '#port';

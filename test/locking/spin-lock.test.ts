@@ -1,14 +1,14 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { Order, drive, load32, read32, write32, type Op } from '#port';
-import type { ExecutionResult, Scheduler } from '../../src/engine/execution.ts';
+import type { Scheduler } from '../../src/engine/execution.ts';
 import type { ExploreMemory } from '../../src/engine/explore-memory.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
 import { RoundRobin } from '../../src/explore/round-robin.ts';
 import { Scripted, type ScriptLine } from '../../src/explore/scripted.ts';
 import { HOLD_SAMPLE } from '../../src/locking/lock-account.ts';
 import { SpinLock } from '../../src/locking/spin-lock.ts';
-import { AT, LOCK_STATISTICS } from '../fixtures/threads-locking/layout.ts';
-import { Recorder, execute, sandbox } from '../support/executions.ts';
+import { AT, LOCK_STATISTICS, statisticsOf } from '../fixtures/threads-locking/layout.ts';
+import { play, sandbox } from '../support/executions.ts';
 import { countedFor } from '../support/lock-statistics.ts';
 
 /** The word of tickets, and slots 0 and 1. */
@@ -47,17 +47,6 @@ function* increment(): Op<void> {
   const seen = read32(AT.counter);
   yield* load32(AT.ping, Order.once);
   write32(AT.counter, seen + 1);
-}
-
-interface Played {
-  readonly recorder: Recorder;
-  readonly result: ExecutionResult;
-}
-
-function play(agents: readonly (() => Op<void>)[], scheduler: Scheduler): Played {
-  const recorder = new Recorder();
-  const result = execute({ agents, scheduler, sinks: [recorder] });
-  return { recorder, result };
 }
 
 describe('under any schedule', () => {
@@ -278,12 +267,12 @@ describe('statistics', () => {
       waits: 1,
       holds: 0,
     });
-    expect(memory.words[(0x8000 + 0x2000 + LOCK_STATISTICS.waitNs) / 4 + 4]).toBe(1);
+    expect(memory.words[(statisticsOf(1) + LOCK_STATISTICS.waitNs) / 4 + 4]).toBe(1);
   });
 
   test('time one hold in so many', () => {
     play(contenders(1, 2 * HOLD_SAMPLE + 1, increment), new Scripted([]));
-    const block = 0x8000 + LOCK_STATISTICS.holdNs;
+    const block = statisticsOf(0) + LOCK_STATISTICS.holdNs;
     expect(countedFor(memory.words.buffer, 0)).toMatchObject({ acquisitions: 33, holds: 3 });
     // Each from the load of its slot to the load inside: one step.
     expect(memory.words[block / 4 + 1]).toBe(3);

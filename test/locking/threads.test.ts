@@ -6,7 +6,7 @@ import { Stop } from '../../src/engine/port.ts';
 import { HOLD_SAMPLE } from '../../src/locking/lock-account.ts';
 import { workerLaunch } from '../../src/main/worker-entry.ts';
 import type { Report, Task } from '../fixtures/threads-locking/entry.ts';
-import { AT } from '../fixtures/threads-locking/layout.ts';
+import { AT, READ_WRITE_STATISTICS } from '../fixtures/threads-locking/layout.ts';
 import { countedFor } from '../support/lock-statistics.ts';
 
 const entry = new URL('../fixtures/threads-locking/entry.ts', import.meta.url);
@@ -30,7 +30,7 @@ describe.each(['wasm', 'js'] as const)('on port %s', (port) => {
   afterAll(() => pool.destroy());
 
   beforeEach(() => {
-    memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+    memory = new WebAssembly.Memory({ initial: 2, maximum: 2, shared: true });
     words = new Int32Array(memory.buffer);
   });
 
@@ -41,9 +41,12 @@ describe.each(['wasm', 'js'] as const)('on port %s', (port) => {
     return Promise.all(tasks.map(async (task) => (await pool.run(task)) as Report));
   }
 
-  test('a spin lock excludes, and its statistics add up', async () => {
+  test.each([
+    ['a spin lock', 'countUnder'],
+    ['a mutex', 'countUnderMutex'],
+  ] as const)('%s excludes, and its statistics add up', async (_name, what) => {
     const rounds = 400;
-    await start('countUnder', AGENTS, rounds);
+    await start(what, AGENTS, rounds);
     expect(words[AT.counter / 4]).toBe(AGENTS * rounds);
     const counted = Array.from({ length: AGENTS }, (_, agent) => countedFor(memory.buffer, agent));
     expect(counted.map(({ acquisitions }) => acquisitions)).toEqual([rounds, rounds, rounds]);
@@ -52,6 +55,40 @@ describe.each(['wasm', 'js'] as const)('on port %s', (port) => {
     expect(contended).toBeLessThan(AGENTS * rounds);
     const holds = counted.reduce((sum, agent) => sum + agent.holds, 0);
     expect(holds).toBe(Math.ceil((AGENTS * rounds) / HOLD_SAMPLE));
+  });
+
+  test('a reader-writer lock excludes, and its statistics add up', async () => {
+    const rounds = 200;
+    const reports = await start('readWrite', AGENTS, rounds);
+    expect(reports.map(({ wrong }) => wrong)).toEqual([0, 0, 0]);
+    expect(words[AT.counter / 4]).toBe(AGENTS * rounds);
+    expect(words[AT.counter / 4 + 1]).toBe(AGENTS * rounds);
+    for (const [mode, times] of [
+      ['read', 3 * rounds],
+      ['write', rounds],
+    ] as const) {
+      const row = READ_WRITE_STATISTICS[mode];
+      const counted = [0, 1, 2].map((agent) => countedFor(memory.buffer, agent, row));
+      expect(counted.map(({ acquisitions }) => acquisitions)).toEqual([times, times, times]);
+      expect(counted.map(({ waits }) => waits)).toEqual(counted.map(({ contended }) => contended));
+      const holds = counted.reduce((sum, agent) => sum + agent.holds, 0);
+      expect(holds).toBe(Math.ceil((AGENTS * times) / HOLD_SAMPLE));
+    }
+  });
+
+  test('what is read under a sequence count belongs together', async () => {
+    const rounds = 2000;
+    const reports = await start('sequence', AGENTS, rounds);
+    expect(reports.map(({ wrong }) => wrong)).toEqual([0, 0, 0]);
+    expect(words[AT.sequence / 4]).toBe(2 * (AGENTS - 1) * rounds);
+  });
+
+  test('nothing is freed under an SRCU reader', async () => {
+    const rounds = 1000;
+    const reports = await start('srcu', AGENTS, rounds);
+    expect(reports.map(({ wrong }) => wrong)).toEqual([0, 0, 0]);
+    const row = READ_WRITE_STATISTICS.write;
+    expect(countedFor(memory.buffer, 0, row).acquisitions).toBe(rounds);
   });
 
   test('additions and 64-bit compare-and-swaps are atomic', async () => {

@@ -4,7 +4,7 @@ import { Execution, type ExecutionResult, type Scheduler } from '../../src/engin
 import type { ExploreMemory } from '../../src/engine/explore-memory.ts';
 
 /** Bytes of an agent's statistics block in a sandbox; they lie one after the other from `STATISTICS`. */
-export const BLOCK_BYTES = 0x2000;
+export const BLOCK_BYTES = 0x4000;
 export const STATISTICS: Word = 0x8000;
 
 /** Attaches fresh, zeroed memory; agents may use words below {@link STATISTICS}. */
@@ -77,4 +77,17 @@ export class Recorder implements EventSink {
   agentsOf(kind: keyof typeof EventKind): number[] {
     return this.events.filter((event) => event.kind === kind).map(({ agent }) => agent);
   }
+}
+
+/** What an execution did and how it ended. */
+export interface Played {
+  readonly recorder: Recorder;
+  readonly result: ExecutionResult;
+}
+
+/** Runs agents and keeps every event. */
+export function play(agents: readonly (() => Op<void>)[], scheduler: Scheduler): Played {
+  const recorder = new Recorder();
+  const result = execute({ agents, scheduler, sinks: [recorder] });
+  return { recorder, result };
 }
