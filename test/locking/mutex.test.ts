@@ -8,7 +8,9 @@ import { Mutex } from '../../src/locking/mutex.ts';
 import { SpinLock } from '../../src/locking/spin-lock.ts';
 import { countUnder } from '../fixtures/threads-locking/agents.ts';
 import { AT, LOCK_STATISTICS } from '../fixtures/threads-locking/layout.ts';
-import { play, sandbox, type Recorded } from '../support/executions.ts';
+import { disturb, play, sandbox, type Recorded } from '../support/executions.ts';
+
+const SLOTS = [0, 1, 2, 3].map((slot) => AT.lock + 128 + slot * 64);
 
 let memory: ExploreMemory;
 beforeEach(() => {
@@ -45,7 +47,8 @@ test.each([2, 3, 4])('each of %i agents waits for every other at most once', (ag
       const lock = mutexFor(agents);
       return () => countUnder(lock, AT.counter, 3);
     });
-    const { recorder, result } = play(contenders, new RandomScheduler(seed));
+    const run = [...contenders, () => disturb(SLOTS)];
+    const { recorder, result } = play(run, new RandomScheduler(seed));
     expect(result.outcome).toBe('completed');
     expect(memory.words[AT.counter / 4]).toBe(agents * 3);
     most = Math.max(most, ...overtakings(recorder.events, agents));

@@ -9,7 +9,7 @@ import { Scripted, type ScriptLine } from '../../src/explore/scripted.ts';
 import { RwLock, type RwMode } from '../../src/locking/rw-lock.ts';
 import { readRounds, writeRounds } from '../fixtures/threads-locking/agents.ts';
 import { AT, READ_WRITE_STATISTICS } from '../fixtures/threads-locking/layout.ts';
-import { execute, play, sandbox, type Recorded } from '../support/executions.ts';
+import { disturb, execute, play, sandbox, type Recorded } from '../support/executions.ts';
 import { countedFor, type Counted } from '../support/lock-statistics.ts';
 
 const ENTERED = AT.lock;
@@ -101,9 +101,10 @@ class Watch {
 
 function crew(readers: number, writers: number): (() => Op<void>)[] {
   const agents = readers + writers;
-  return Array.from({ length: agents }, (_, id) =>
+  const contenders = Array.from({ length: agents }, (_, id) =>
     id < readers ? reader(agents, 2) : writer(agents, 3),
   );
+  return [...contenders, () => disturb([LEFT, WRITTEN])];
 }
 
 /** Agents that both read and write. */

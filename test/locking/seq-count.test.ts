@@ -13,7 +13,7 @@ import {
   SEQ_COUNT_STATISTICS,
   statisticsOf,
 } from '../fixtures/threads-locking/layout.ts';
-import { play, sandbox } from '../support/executions.ts';
+import { disturb, play, sandbox } from '../support/executions.ts';
 
 let memory: ExploreMemory;
 beforeEach(() => {
@@ -51,7 +51,7 @@ test('what is read belongs together under any schedule', () => {
   let retries = 0;
   for (let seed = 0; seed < 2000; seed++) {
     memory.restore();
-    const agents = [reader(2), reader(2), writer(2), writer(2)];
+    const agents = [reader(2), reader(2), writer(2), writer(2), () => disturb([AT.sequence])];
     const { result } = play(agents, new RandomScheduler(seed));
     expect(result).toMatchObject({ outcome: 'completed' });
     expect(memory.words[AT.sequence / 4]).toBe(8);

@@ -7,7 +7,7 @@ import { Scripted, type ScriptLine } from '../../src/explore/scripted.ts';
 import { Srcu } from '../../src/locking/srcu.ts';
 import { follow, replace } from '../fixtures/threads-locking/agents.ts';
 import { AT, READ_WRITE_STATISTICS } from '../fixtures/threads-locking/layout.ts';
-import { play, sandbox } from '../support/executions.ts';
+import { disturb, play, sandbox } from '../support/executions.ts';
 import { countedFor } from '../support/lock-statistics.ts';
 
 const AGENTS = 4;
@@ -154,6 +154,20 @@ describe('word by word', () => {
     ]);
     const { result } = play([section(0, AT.ping), synchronizer(1, 1)], script);
     expect(result.outcome).toBe('completed');
+  });
+
+  test('a wake-up for nothing does not end it', () => {
+    const script = new Scripted([
+      to(0, EventKind.load32, AT.ping),
+      { agent: 1, toEnd: true },
+      { agent: 2, steps: 1 },
+      { agent: 1, toEnd: true },
+      { agent: 0, toEnd: true },
+    ]);
+    const agents = [section(0, AT.ping), synchronizer(1, 1), () => disturb([flag(0, 0)])];
+    const { recorder, result } = play(agents, script);
+    expect(result.outcome).toBe('completed');
+    expect(recorder.agentsOf('wait')).toEqual([1, 1]);
   });
 
   test('a reader that is late with its flag is waited for by the next grace period', () => {

@@ -1,4 +1,4 @@
-import { attach, explore, type Op, type Word } from '#port';
+import { Order, attach, explore, signalAdd32, type Op, type Word } from '#port';
 import { EventKind, RECORD, type EventSink } from '../../src/engine/events.ts';
 import { Execution, type ExecutionResult, type Scheduler } from '../../src/engine/execution.ts';
 import type { ExploreMemory } from '../../src/engine/explore-memory.ts';
@@ -90,4 +90,11 @@ export function play(agents: readonly (() => Op<void>)[], scheduler: Scheduler):
   const recorder = new Recorder();
   const result = execute({ agents, scheduler, sinks: [recorder] });
   return { recorder, result };
+}
+
+/** An agent that wakes whoever waits on these words, again and again and for nothing: a wait may return spuriously. */
+export function* disturb(words: readonly Word[]): Op<void> {
+  for (let round = 0; round < 4; round++) {
+    for (const word of words) yield* signalAdd32(word, 0, Order.once);
+  }
 }
