@@ -4,7 +4,7 @@ import { Bench } from 'tinybench';
 import { PLAIN_4K } from '../machine/shape.ts';
 import type { BenchTask } from '../workers/bench-entry.ts';
 import type { PgtableOperation } from '../workers/bench-pgtable.ts';
-import { hostAgent } from '../workers/layout.ts';
+import { mainAgent } from '../workers/layout.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import type { BenchSize } from './bench.ts';
 import { AgentPool } from './pool.ts';
@@ -116,7 +116,7 @@ class GuestRunner implements Runner {
   constructor(batch: BatchBench) {
     const scenario = benchScenario(batch);
     const { memory, layout } = createSharedWorld(scenario);
-    const threads = hostAgent(layout) + 1;
+    const threads = mainAgent(layout);
     this.#vcpus = batch.vcpus;
     this.#pool = new AgentPool({ threads, port: batch.port, entry: 'bench-entry', memory });
     this.#tasks = Array.from({ length: threads }, (_, agent): BenchTask => {

@@ -25,9 +25,9 @@ const sequential = {
   exponent: 1,
 } as const satisfies GuestProgram;
 
-const touch = (program: GuestProgram): Phase => ({ name: 'touch', guest: program, host: null });
+const touch = (program: GuestProgram): Phase => ({ name: 'touch', guest: program, hosts: [] });
 const host = (action: 'discard' | 'write-protect'): Phase => {
-  return { name: action, guest: null, host: { action, times: 1 } };
+  return { name: action, guest: null, hosts: [{ action, times: 1 }] };
 };
 
 /** What is timed end to end: the guest program of the last phase. The first round also populates. */

@@ -1,5 +1,5 @@
 import { read32 } from '#port';
-import { hostAgent, statisticsOf } from '../workers/layout.ts';
+import { mainAgent, statisticsOf } from '../workers/layout.ts';
 import { FAULT_CLASSES, STATISTICS } from '../workers/statistics.ts';
 import type { Progress } from './run-options.ts';
 import type { SharedWorld } from './shared-world.ts';
@@ -12,7 +12,7 @@ export function progressOf(
   const { layout } = shared;
   const sum = (offset: number): number => {
     let total = 0;
-    for (let agent = 0; agent <= hostAgent(layout); agent++) {
+    for (let agent = 0; agent < mainAgent(layout); agent++) {
       total += floats[(statisticsOf(layout, agent) + offset) / 8] as number;
     }
     return total;

@@ -3,12 +3,10 @@ import { explore } from '#port';
 import { EventDigest } from '../engine/events.ts';
 import { Execution, type AgentSpec, type Scheduler } from '../engine/execution.ts';
 import { RandomScheduler } from '../explore/random.ts';
+import { nameOf, runPart } from '../workers/agents.ts';
 import { AgentFailure } from '../workers/failure.ts';
-import { HostAgent } from '../workers/host-agent.ts';
-import { hostAgent, statisticsOf } from '../workers/layout.ts';
-import { runAgent, runConductor } from '../workers/rounds.ts';
+import { mainAgent, statisticsOf } from '../workers/layout.ts';
 import type { Scenario } from '../workers/scenario.ts';
-import { VcpuAgent } from '../workers/vcpu-agent.ts';
 import { worldOf } from '../workers/world.ts';
 import { progressOf } from './progress-of.ts';
 import type { RunOptions } from './run-options.ts';
@@ -94,19 +92,13 @@ export function exploreSteps(
 /** The agents of a run, built anew: each with its own view of the world. */
 export function agentsOf({ layout, world }: SharedWorld, seed: number): AgentSpec[] {
   const { scenario } = world;
-  const vcpus = Array.from({ length: scenario.vcpus }, (_, id): AgentSpec => {
+  const duration = { rounds: scenario.repeat };
+  return Array.from({ length: mainAgent(layout) }, (_, agent): AgentSpec => {
     const own = worldOf(scenario, layout);
     return {
-      name: `vCPU ${id}`,
-      statistics: statisticsOf(layout, id),
-      start: () => runAgent(own, new VcpuAgent(own, id, seed)),
+      name: nameOf(layout, agent),
+      statistics: statisticsOf(layout, agent),
+      start: () => runPart(own, { agent, seed, duration }),
     };
   });
-  const own = worldOf(scenario, layout);
-  const host = {
-    name: 'host',
-    statistics: statisticsOf(layout, hostAgent(layout)),
-    start: () => runConductor(own, new HostAgent(own), { rounds: scenario.repeat }),
-  };
-  return [...vcpus, host];
 }

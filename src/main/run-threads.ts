@@ -1,6 +1,7 @@
 /** Runs on worker threads: one per vCPU and one for the host. */
 import { Stop } from '../engine/port.ts';
 import { Order, drive, store32 } from '#port';
+import { mainAgent } from '../workers/layout.ts';
 import type { Duration } from '../workers/rounds.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import type { ThreadReport, ThreadTask } from '../workers/thread-entry.ts';
@@ -28,7 +29,7 @@ export class ThreadRunner implements SeedRunner {
     this.#options = options;
     this.shared = createSharedWorld(scenario);
     this.#pool = new AgentPool({
-      threads: scenario.vcpus + 1,
+      threads: mainAgent(this.shared.layout),
       port: options.port,
       entry: entry ?? 'thread-entry',
       memory: this.shared.memory,
@@ -65,7 +66,7 @@ function tasksOf(shared: SharedWorld, options: RunOptions, seed: number): Thread
   const { scenario } = shared.world;
   const duration: Duration =
     options.seconds === null ? { rounds: scenario.repeat } : { ns: options.seconds * 1e9 };
-  return Array.from({ length: scenario.vcpus + 1 }, (_, agent) => ({
+  return Array.from({ length: mainAgent(shared.layout) }, (_, agent) => ({
     scenario,
     agent,
     seed,

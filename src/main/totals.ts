@@ -1,7 +1,7 @@
 /** Sums the statistics blocks of agents, over all agents and all seeds of a run. */
 import { BUCKETS, percentiles } from '../engine/histogram.ts';
 import type { EngineMemory } from '../engine/port.ts';
-import { hostAgent, statisticsOf, type Layout } from '../workers/layout.ts';
+import { mainAgent, statisticsOf, type Layout } from '../workers/layout.ts';
 import { FAULT_CLASSES, STATISTICS, WALKS_MAX, type FaultClass } from '../workers/statistics.ts';
 import type { LockResult, Percentiles, RunResult, TimedTotal, WalkCounts } from './result.ts';
 
@@ -16,7 +16,7 @@ export class Totals {
   add(memory: EngineMemory, layout: Layout): void {
     const floats = new Float64Array(memory.buffer);
     const words = new Uint32Array(memory.buffer);
-    for (let agent = 0; agent <= hostAgent(layout); agent++) {
+    for (let agent = 0; agent < mainAgent(layout); agent++) {
       const at = statisticsOf(layout, agent);
       for (let i = 0; i < this.#floats.length; i++) {
         this.#floats[i] = (this.#floats[i] as number) + (floats[at / 8 + i] as number);

@@ -8,6 +8,9 @@ export const vcpusMax = 512;
 /** Widths of physical addresses that machines have, and that reach the simulated RAM. */
 const PA_BITS = [40, 42, 44, 48, 52];
 
+/** Programs of the host that run at the same time, at most. */
+const hostsMax = 16;
+
 type Maybe<T> = T | undefined;
 
 /** A workload file with defaults filled in; sizes are in bytes. workloads/README.md says what each key means. */
@@ -47,7 +50,13 @@ export interface SlotEntry {
 export interface PhaseEntry {
   name: string;
   guest?: Maybe<GuestEntry>;
-  host?: Maybe<{ action: 'write-protect' | 'discard'; times: number | 'until-done' }>;
+  /** Each runs on a thread of its own. */
+  hosts: HostEntry[];
+}
+
+export interface HostEntry {
+  action: 'write-protect' | 'discard';
+  times: number | 'until-done';
 }
 
 /** A pattern or a trace; which of the other keys go with it is checked later. */
@@ -126,7 +135,11 @@ const host = z.strictObject({
     .default(1),
 });
 
-const phase = z.strictObject({ name: identifier, guest: guest.optional(), host: host.optional() });
+const phase = z.strictObject({
+  name: identifier,
+  guest: guest.optional(),
+  hosts: z.array(host).max(hostsMax).default([]),
+});
 
 const slot = z.strictObject({
   name: identifier,

@@ -12,6 +12,7 @@ import { UserError } from './user-error.ts';
 import {
   checkShape,
   type GuestEntry,
+  type HostEntry,
   type PhaseEntry,
   vcpusMax,
   type WorkloadFile,
@@ -137,17 +138,17 @@ class ScenarioBuilder {
   }
 
   #phase(entry: PhaseEntry, path: Path): Phase {
-    const { guest, host } = entry;
-    if (!guest && !host)
+    const { guest, hosts } = entry;
+    if (!guest && hosts.length === 0)
       throw this.#source.problem(path, 'a phase needs a guest program or a host program');
     return {
       name: entry.name,
       guest: guest ? this.#guest(guest, [...path, 'guest']) : null,
-      host: host ? this.#host(host, guest !== undefined, [...path, 'host']) : null,
+      hosts: hosts.map((each, i) => this.#host(each, guest !== undefined, [...path, 'hosts', i])),
     };
   }
 
-  #host(entry: NonNullable<PhaseEntry['host']>, hasGuest: boolean, path: Path): HostProgram {
+  #host(entry: HostEntry, hasGuest: boolean, path: Path): HostProgram {
     if (entry.action === 'discard' && hasGuest) {
       throw this.#source.problem(
         [...path, 'action'],

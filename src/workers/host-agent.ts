@@ -7,14 +7,18 @@ import type { World } from './world.ts';
 
 export class HostAgent implements Actor {
   readonly #world: World;
+  /** Which of the host's agents this is. */
+  readonly #index: number;
   /** Guest programs that will have ended when the present phase has. */
   #guestsDue = 0;
 
-  constructor(world: World) {
+  constructor(world: World, index: number) {
     this.#world = world;
+    this.#index = index;
   }
 
   *begin(): Op<void> {
+    if (this.#index > 0) return;
     for (const [i, slot] of this.#world.vm.parts.memslots.slots.entries()) {
       if (this.#world.scenario.slots[i]?.logging === true) yield* slot.enableLogging();
     }
@@ -22,8 +26,8 @@ export class HostAgent implements Actor {
 
   *perform(phase: Phase): Op<void> {
     if (phase.guest !== null) this.#guestsDue += this.#world.layout.vcpus;
-    const { host } = phase;
-    if (host === null) return;
+    const host = phase.hosts[this.#index];
+    if (host === undefined) return;
     for (let pass = 0; host.times === null || pass < host.times; pass++) {
       yield* this.#pass(host);
       if (host.times === null && (yield* this.#areGuestsFinished())) return;

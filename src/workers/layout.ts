@@ -20,7 +20,7 @@ import {
 import { LAST_LEVEL, stage2Root } from '../machine/geometry.ts';
 import { geometryOf, pageBytesOf } from '../machine/shape.ts';
 import { ANSWER_BYTES, RING_BYTES, type InterconnectLayout } from '../machine/tlbi.ts';
-import type { Scenario } from './scenario.ts';
+import { hostAgentsOf, type Scenario } from './scenario.ts';
 import { LOCK_NAMES, STATISTICS, type LockName } from './statistics.ts';
 import { WORDS, type WordName } from './words.ts';
 
@@ -37,7 +37,9 @@ export interface Layout {
   /** Where it ends: the size of a memory that holds nothing else, bytes. */
   readonly bytes: number;
   readonly vcpus: number;
-  /** vCPUs 0..n-1, the host agent n, and n + 1 for ordinary code that sets up and verifies. */
+  /** Agents of the host. */
+  readonly hosts: number;
+  /** vCPUs, then host agents, then one for ordinary code that sets up and verifies. */
   readonly agents: number;
   readonly words: Readonly<Record<WordName, Word>>;
   readonly locks: Readonly<Record<LockName, Word>>;
@@ -55,9 +57,9 @@ export interface Layout {
   readonly tableZone: ZoneLayout;
 }
 
-/** Index of the host agent, and of the ordinary code around the run. */
+/** Index of the host agent that conducts the run (the others follow it), and of the ordinary code around the run. */
 export const hostAgent = (layout: Layout): number => layout.vcpus;
-export const mainAgent = (layout: Layout): number => layout.vcpus + 1;
+export const mainAgent = (layout: Layout): number => layout.vcpus + layout.hosts;
 
 /** Byte offset of an agent's statistics block. */
 export function statisticsOf(layout: Layout, agent: number): Word {
@@ -100,12 +102,14 @@ class Space {
 export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
   const space = new Space(from);
   const { vcpus } = scenario;
-  const agents = vcpus + 2;
+  const hosts = hostAgentsOf(scenario);
+  const agents = vcpus + hosts + 1;
   const words = controlWords(space);
   const frameBytes = pageBytesOf(scenario.machine);
   const pages = scenario.slots.reduce((sum, slot) => sum + slot.bytes / frameBytes, 0);
   const layout = {
     vcpus,
+    hosts,
     agents,
     words,
     locks: lockWords(space, agents),

@@ -55,6 +55,6 @@ function barrierOf({ layout }: World): Barrier {
   return new Barrier({
     arrived: layout.words.barrierArrived,
     generation: layout.words.barrierGeneration,
-    parties: layout.vcpus + 1,
+    parties: layout.vcpus + layout.hosts,
   });
 }

@@ -54,11 +54,12 @@ export interface HostProgram {
   readonly times: number | null;
 }
 
-/** What vCPUs and host do at the same time; a barrier ends it. */
+/** What vCPUs and host agents do at the same time; a barrier ends it. */
 export interface Phase {
   readonly name: string;
   readonly guest: GuestProgram | null;
-  readonly host: HostProgram | null;
+  /** One program for each host agent; those beyond the list have nothing to do. */
+  readonly hosts: readonly HostProgram[];
 }
 
 export interface Scenario {
@@ -81,4 +82,9 @@ export interface Scenario {
   /** Phases run `repeat` times, in order. */
   readonly rounds: readonly Phase[];
   readonly repeat: number;
+}
+
+/** Agents of the host: as many as the phase that has most needs, and at least the one that conducts the run. */
+export function hostAgentsOf({ setup, rounds }: Scenario): number {
+  return Math.max(1, ...[...setup, ...rounds].map(({ hosts }) => hosts.length));
 }

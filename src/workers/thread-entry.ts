@@ -3,21 +3,16 @@
  * functions.
  */
 import { Stopped, attach, drive } from '#port';
+import { runPart, type AgentPart } from './agents.ts';
 import { AgentFailure, type FailureKind } from './failure.ts';
-import { HostAgent } from './host-agent.ts';
-import { hostAgent, layoutOf, statisticsOf } from './layout.ts';
+import { layoutOf, statisticsOf } from './layout.ts';
 import { threadMemory } from './thread-memory.ts';
-import { runAgent, runConductor, type Duration } from './rounds.ts';
 import type { Scenario } from './scenario.ts';
-import { VcpuAgent } from './vcpu-agent.ts';
 import { worldOf } from './world.ts';
 
 /** One agent's part of a run. The memory of all runs of a thread came with its start: {@link threadMemory}. */
-export interface ThreadTask {
+export interface ThreadTask extends AgentPart {
   readonly scenario: Scenario;
-  readonly agent: number;
-  readonly seed: number;
-  readonly duration: Duration;
 }
 
 /** How it ended; what is thrown besides is a bug. `stopped`: another agent, or the user, ended the run. */
@@ -33,9 +28,7 @@ export default function runThread(task: ThreadTask): ThreadReport {
   attach({ memory: threadMemory(), statistics, stop: layout.words.stop, seed });
   const world = worldOf(scenario, layout);
   try {
-    if (agent === hostAgent(layout))
-      drive(runConductor(world, new HostAgent(world), task.duration));
-    else drive(runAgent(world, new VcpuAgent(world, agent, seed)));
+    drive(runPart(world, task));
   } catch (error) {
     if (error instanceof Stopped) return { end: 'stopped' };
     if (error instanceof AgentFailure) {
@@ -48,7 +41,7 @@ export default function runThread(task: ThreadTask): ThreadReport {
 
 /** A generator here means that the load hook is missing: every operation would be a silent no-op. */
 function assertStripped(): void {
-  if (Object.getPrototypeOf(runAgent) !== Function.prototype) {
+  if (Object.getPrototypeOf(runPart) !== Function.prototype) {
     throw new Error('core code was loaded unstripped into a worker');
   }
 }

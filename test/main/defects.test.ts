@@ -41,9 +41,9 @@ function sparseDiscard(base: number): Scenario {
       kinds: Uint8Array.of(1),
       vcpuPages: 0,
     },
-    host: null,
+    hosts: [],
   };
-  const discard: Phase = { name: 'discard', guest: null, host: { action: 'discard', times: 1 } };
+  const discard: Phase = { name: 'discard', guest: null, hosts: [{ action: 'discard', times: 1 }] };
   const slots = [{ base, bytes: 2 * MIB + PAGE, logging: false }];
   return { ...small('demand-paging', { vcpus: 1 }), slots, setup: [], rounds: [touch, discard] };
 }

@@ -29,7 +29,7 @@ const relaxed = fileOf(
   'relaxed.yaml',
   `name: relaxed${HEAD}
 rounds:
-  - { name: protect, host: { action: write-protect } }
+  - { name: protect, hosts: [{ action: write-protect }] }
   - { name: write, guest: { pattern: sequential, writes: 1, touches: 1 } }
 `,
 );
@@ -37,7 +37,7 @@ const discarded = fileOf(
   'discarded.yaml',
   `name: discarded${HEAD}
 rounds:
-  - { name: discard, host: { action: discard } }
+  - { name: discard, hosts: [{ action: discard }] }
 `,
 );
 
@@ -45,7 +45,7 @@ rounds:
 const untouched = fileOf(
   'untouched.yaml',
   `name: untouched${HEAD.replace(/setup:[^]*/u, '')}setup:
-  - { name: discard, host: { action: discard } }
+  - { name: discard, hosts: [{ action: discard }] }
 `,
 );
 

@@ -40,7 +40,7 @@ vm: { ipaBits: 40, contents: page }
 slots: [{ name: ram, base: 0x40000000, size: 64K, logging: true }, { name: own, base: 0, size: 8K, perVcpu: 64K }]
 setup: [{ name: b, guest: { pattern: strided, stride: 2, slot: ram, region: partitioned, touches: 9, writes: 0.5 } }]
 rounds:
-  - { name: a, guest: { pattern: zipf, exponent: 1 }, host: { action: write-protect, times: until-done } }
+  - { name: a, guest: { pattern: zipf, exponent: 1 }, hosts: [{ action: write-protect, times: until-done }] }
   - { name: t, guest: { trace: t, perVcpu: 64K } }
 repeat: 2
 explore: { size: 16K, touches: 5, vcpus: 1, repeat: 1 }

@@ -25,8 +25,8 @@ slots:
 setup:
   - { name: populate, guest: { pattern: sequential, region: partitioned, writes: 1 } }
 rounds:
-  - { name: protect, host: { action: write-protect } }
-  - { name: storm, guest: { pattern: zipf, touches: 100, exponent: 0.5 }, host: { action: write-protect, times: until-done } }
+  - { name: protect, hosts: [{ action: write-protect }] }
+  - { name: storm, guest: { pattern: zipf, touches: 100, exponent: 0.5 }, hosts: [{ action: write-protect, times: until-done }] }
 repeat: 8
 explore: { size: 16K, repeat: 2, vcpus: 2, touches: 10 }
 `;
@@ -109,11 +109,11 @@ test('a workload file becomes a scenario', () => {
           stride: 1,
           exponent: 0.99,
         },
-        host: null,
+        hosts: [],
       },
     ],
     rounds: [
-      { name: 'protect', guest: null, host: { action: 'write-protect', times: 1 } },
+      { name: 'protect', guest: null, hosts: [{ action: 'write-protect', times: 1 }] },
       {
         name: 'storm',
         guest: {
@@ -126,7 +126,7 @@ test('a workload file becomes a scenario', () => {
           stride: 1,
           exponent: 0.5,
         },
-        host: { action: 'write-protect', times: null },
+        hosts: [{ action: 'write-protect', times: null }],
       },
     ],
     repeat: 8,
@@ -287,29 +287,29 @@ describe('places and fields of what is wrong', () => {
     ],
     ['writes: 1', 'writes: .nan', '10:82: setup[0].guest.writes: expected a number, not NaN'],
     [
-      'host: { action: write-protect } }',
-      'host: { action: stop } }',
-      '12:38: rounds[0].host.action: expected one of ',
+      'hosts: [{ action: write-protect }] }',
+      'hosts: [{ action: stop }] }',
+      '12:40: rounds[0].hosts[0].action: expected one of ',
     ],
     [
-      ', host: { action: write-protect } }',
+      ', hosts: [{ action: write-protect }] }',
       ' }',
       '12:5: rounds[0]: a phase needs a guest program or a host program',
     ],
     [
       'action: write-protect }',
       'action: write-protect, times: until-done }',
-      '12:60: rounds[0].host.times: until-done needs a guest program in the same phase',
+      '12:62: rounds[0].hosts[0].times: until-done needs a guest program in the same phase',
     ],
     [
       'action: write-protect }',
       'action: write-protect, times: 0 }',
-      '12:60: rounds[0].host.times: too small: expected number to be >=1',
+      '12:62: rounds[0].hosts[0].times: too small: expected number to be >=1',
     ],
     [
       'action: write-protect, times: until-done',
       'action: discard',
-      '13:91: rounds[1].host.action: discard is not possible while a guest program runs: give it a phase of its own',
+      '13:93: rounds[1].hosts[0].action: discard is not possible while a guest program runs: give it a phase of its own',
     ],
     [
       'touches: 100',

@@ -76,6 +76,22 @@ test('equal seeds have equal digests, other seeds others, and a range of seeds o
   expect(await digestOf(5, 2)).not.toBe(one);
 });
 
+test.each(['explore', 'threads'] as const)(
+  'programs of the host run side by side on %s, each on an agent of its own',
+  async (engine) => {
+    const protect = { action: 'write-protect', times: 3 } as const;
+    const rounds = [
+      { name: 'alone', guest: null, hosts: [{ action: 'discard', times: 2 } as const] },
+      ...small('demand-paging').rounds.filter(({ guest }) => guest !== null),
+      { name: 'together', guest: null, hosts: [protect, protect, protect] },
+    ];
+    const scenario = small('demand-paging', { rounds });
+    const result = await runSmall(scenario, { engine, seeds: 5 });
+    expect({ ok: result.ok, violations: result.violations }).toEqual({ ok: true, violations: [] });
+    expect(result.tlbi.vmid).toBe(5 * 2 * 9);
+  },
+);
+
 describe.each(shippedWorkloads())('%s, small', (name) => {
   test('passes under explore, 10 schedules', async () => {
     const { ok, violations, seeds, check, tables } = await runSmall(small(name), { seeds: 10 });

@@ -207,7 +207,7 @@ function readAfterProtect(): Scenario {
 
 const grantWrite = changeLeaf(FIRST, (leaf) => leaf.withAttributes(W, NO_ATTRIBUTES));
 
-const alone = (phase: Phase): Phase => ({ ...phase, host: null });
+const alone = (phase: Phase): Phase => ({ ...phase, hosts: [] });
 
 /** Gives W to the first leaf that may not have it. */
 const grantSome: Breakage = (shared) => {
@@ -310,7 +310,7 @@ test('executed pages are expected to be executable, and only those', async () =>
     kinds: Uint8Array.of(Touch.exec, Touch.read),
     vcpuPages: 0,
   } as const;
-  const rounds = [{ name: 'trace', guest: trace, host: null }];
+  const rounds = [{ name: 'trace', guest: trace, hosts: [] }];
   const scenario = small('permission-storm', { rounds, setup: [] });
   expect((await runSmall(scenario)).ok).toBe(true);
   const beforeVerify = changeLeaf(FIRST + PAGE, ({ lo }) => new Descriptor(lo, 0));

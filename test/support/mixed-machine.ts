@@ -182,7 +182,7 @@ export class MixedMachine {
     const host = {
       name: `VM ${which}, host`,
       statistics: statisticsOf(layout, hostAgent(layout)),
-      start: () => runConductor(own, new HostAgent(own), { rounds: scenario.repeat }),
+      start: () => runConductor(own, new HostAgent(own, 0), { rounds: scenario.repeat }),
     };
     return [...vcpus, host];
   }

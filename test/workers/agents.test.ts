@@ -11,6 +11,8 @@ import { agentsOf } from '../../src/main/run-explore.ts';
 import { loadWorkload } from '../../src/main/workload.ts';
 import { createSharedWorld } from '../../src/main/shared-world.ts';
 import { AgentFailure } from '../../src/workers/failure.ts';
+import type { Layout } from '../../src/workers/layout.ts';
+import { nameOf } from '../../src/workers/agents.ts';
 import { HostAgent } from '../../src/workers/host-agent.ts';
 import { AccessLog } from '../../src/workers/log.ts';
 import { Touch, type Accesses } from '../../src/workers/program.ts';
@@ -191,7 +193,7 @@ describe('a vCPU', () => {
 const phase = (overrides: Partial<Phase>): Phase => ({
   name: 'phase',
   guest: null,
-  host: null,
+  hosts: [],
   ...overrides,
 });
 
@@ -203,7 +205,7 @@ describe('the host agent', () => {
       logging,
     }));
     const lab = new Lab({ slots });
-    drive(new HostAgent(lab.world).begin());
+    drive(new HostAgent(lab.world, 0).begin());
     const logging = lab.world.vm.parts.memslots.slots.map((slot) => drive(slot.isLogging()));
     expect(logging).toEqual([false, true]);
   });
@@ -212,7 +214,7 @@ describe('the host agent', () => {
     const slots = [0, 1].map((i) => ({ base: RAM + i * PAGE, bytes: PAGE, logging: false }));
     const lab = new Lab({ slots });
     const { protectEpoch, discardEpoch } = lab.world.layout.words;
-    const host = new HostAgent(lab.view());
+    const host = new HostAgent(lab.view(), 0);
     const order: string[] = [];
     const sink: EventSink = {
       onEvent: (record) => {
@@ -222,11 +224,11 @@ describe('the host agent', () => {
         if (kind === EventKind.tlbi) order.push('flush');
       },
     };
-    const writeProtect = phase({ host: { action: 'write-protect', times: 2 } });
+    const writeProtect = phase({ hosts: [{ action: 'write-protect', times: 2 }] });
     lab.runWith(new Scripted([]), [() => host.perform(writeProtect)], [sink]);
     expect(order).toEqual(['epoch', 'flush', 'flush', 'epoch', 'flush', 'flush']);
     expect([read32(protectEpoch), read32(discardEpoch)]).toEqual([2, 0]);
-    drive(new HostAgent(lab.world).perform(phase({ host: { action: 'discard', times: 3 } })));
+    drive(new HostAgent(lab.world, 0).perform(phase({ hosts: [{ action: 'discard', times: 3 }] })));
     expect([read32(protectEpoch), read32(discardEpoch)]).toEqual([2, 3]);
     expect(read32(lab.world.layout.words.notifierSequence)).toBe(6);
   });
@@ -242,9 +244,9 @@ describe('the host agent', () => {
     };
     const both = phase({
       guest: guest as Phase['guest'],
-      host: { action: 'write-protect', times: null },
+      hosts: [{ action: 'write-protect', times: null }],
     });
-    const host = new HostAgent(lab.world);
+    const host = new HostAgent(lab.world, 0);
     write32(guestsFinished, 2);
     drive(host.perform(both));
     expect(read32(protectEpoch)).toBe(1);
@@ -305,4 +307,11 @@ test('a thread refuses core code that was not stripped', () => {
     duration: { rounds: 1 },
   };
   expect(() => runThread(task)).toThrow('unstripped');
+});
+
+test('agents are called by what they are', () => {
+  const names = (hosts: number): string[] =>
+    [0, 1, 2, 3].slice(0, 2 + hosts).map((agent) => nameOf({ vcpus: 2, hosts } as Layout, agent));
+  expect(names(1)).toEqual(['vCPU 0', 'vCPU 1', 'host']);
+  expect(names(2)).toEqual(['vCPU 0', 'vCPU 1', 'host 0', 'host 1']);
 });

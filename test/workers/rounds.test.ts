@@ -69,7 +69,7 @@ class Recorder implements Actor {
   }
 }
 
-const phase = (name: string): Phase => ({ name, guest: null, host: null });
+const phase = (name: string): Phase => ({ name, guest: null, hosts: [] });
 
 function course(seed: number, duration: Duration): { lab: Lab; done: string[][] } {
   const lab = new Lab({

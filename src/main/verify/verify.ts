@@ -113,10 +113,10 @@ function notifierClosed({ layout }: World): Finding[] {
  */
 function mayLackPermissions(scenario: Scenario): boolean {
   const phases = [...scenario.setup, ...scenario.rounds];
-  if (phases.some((phase) => phase.guest !== null && phase.host !== null)) return true;
+  if (phases.some((phase) => phase.guest !== null && phase.hosts.length > 0)) return true;
   const logs =
     scenario.slots.some((slot) => slot.logging) ||
-    phases.some((phase) => phase.host?.action === 'write-protect');
+    phases.some(({ hosts }) => hosts.some(({ action }) => action === 'write-protect'));
   return logs && scenario.vcpus > 1 && phases.some(mixesOnSharedPages);
 }
 

@@ -1,0 +1,30 @@
+/** Which agent is which: vCPUs first, then the host's, of which the first conducts the run. */
+import type { Op } from '#port';
+import { HostAgent } from './host-agent.ts';
+import { hostAgent, type Layout } from './layout.ts';
+import { runAgent, runConductor, type Duration } from './rounds.ts';
+import { VcpuAgent } from './vcpu-agent.ts';
+import type { World } from './world.ts';
+
+/** An agent's part of a run. */
+export interface AgentPart {
+  readonly agent: number;
+  readonly seed: number;
+  /** Meant for the conductor. */
+  readonly duration: Duration;
+}
+
+/** Runs one agent from its first barrier to its last. */
+export function* runPart(world: World, { agent, seed, duration }: AgentPart): Op<void> {
+  const { layout } = world;
+  if (agent < layout.vcpus) yield* runAgent(world, new VcpuAgent(world, agent, seed));
+  else if (agent === hostAgent(layout))
+    yield* runConductor(world, new HostAgent(world, 0), duration);
+  else yield* runAgent(world, new HostAgent(world, agent - layout.vcpus));
+}
+
+/** What reports call an agent. */
+export function nameOf({ vcpus, hosts }: Layout, agent: number): string {
+  if (agent < vcpus) return `vCPU ${agent}`;
+  return hosts === 1 ? 'host' : `host ${agent - vcpus}`;
+}
