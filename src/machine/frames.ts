@@ -10,6 +10,7 @@ import {
   fill,
   load32,
   read32,
+  store32,
   write32,
   type Op,
   type Word,
@@ -39,14 +40,15 @@ export interface ZoneLayout {
   /** Bytes kept per frame: all of them or one 64-byte line. */
   readonly contentBytes: number;
   readonly contents: Word;
-  /** Two words per frame: reference count, then link of the free list. */
+  /** Three words per frame: reference count, link of the free list, owner. */
   readonly meta: Word;
   /** Three words under the zone lock: frames ever handed out, head of the free list (index + 1), its length. */
   readonly state: Word;
 }
 
-const META_BYTES = 8;
+const META_BYTES = 12;
 const LINK = 4;
+const OWNER = 8;
 const STATE = { used: 0, freeHead: 4, freeCount: 8 } as const;
 /** Bytes of `ZoneLayout.state`. */
 export const ZONE_STATE_BYTES = 12;
@@ -88,7 +90,8 @@ export class FrameZone {
   /** `count` (a power of two) contiguous zeroed frames, aligned to their total size, one reference each. */
   *zallocContiguous(count: number): Op<Phys> {
     yield* this.#lock.lock();
-    const first = this.#takeContiguous(count);
+    let first = this.#takeUntouched(count);
+    if (first < 0) first = this.#takeFreed(count);
     yield* this.#lock.unlock();
     if (first < 0) return NO_FRAME;
     for (let i = 0; i < count; i++) {
@@ -120,6 +123,16 @@ export class FrameZone {
 
   *count(frame: Phys): Op<number> {
     return yield* load32(this.#meta(frame), Order.once);
+  }
+
+  /** Whose contents the frame holds: a tag of its user's choice. A free frame, and one of nobody, has 0. */
+  *owner(frame: Phys): Op<number> {
+    return yield* load32(this.#meta(frame) + OWNER, Order.once);
+  }
+
+  /** Gives the frame, of which the caller has a reference, to another owner. */
+  *own(frame: Phys, owner: number): Op<void> {
+    yield* store32(this.#meta(frame) + OWNER, owner, Order.once);
   }
 
   /** The same three by any word of the frame's contents. */
@@ -166,6 +179,7 @@ export class FrameZone {
   }
 
   *#free(index: number): Op<void> {
+    write32(this.#metaOf(index) + OWNER, 0);
     const contents = this.layout.contents + index * this.layout.contentBytes;
     yield* fill(contents, this.layout.contentBytes, POISON_BYTE);
     event(EventKind.frameFree, contents, 0, 0);
@@ -189,7 +203,7 @@ export class FrameZone {
   }
 
   /** From the untouched end of the zone; what alignment skips goes to the free list. */
-  #takeContiguous(count: number): number {
+  #takeUntouched(count: number): number {
     const { state, frames } = this.layout;
     const used = read32(state + STATE.used);
     const first = Math.ceil(used / count) * count;
@@ -197,6 +211,37 @@ export class FrameZone {
     write32(state + STATE.used, first + count);
     for (let skipped = used; skipped < first; skipped++) this.#push(skipped);
     return first;
+  }
+
+  /** From the free list, of which it takes one pass to find a whole aligned group and one to take it out. */
+  #takeFreed(count: number): number {
+    const { state } = this.layout;
+    const free = read32(state + STATE.freeCount);
+    const found = new Map<number, number>();
+    let head = free < count ? 0 : read32(state + STATE.freeHead);
+    for (; head !== 0; head = read32(this.#metaOf(head - 1) + LINK)) {
+      const group = Math.floor((head - 1) / count);
+      const members = (found.get(group) ?? 0) + 1;
+      found.set(group, members);
+      if (members < count) continue;
+      this.#unlink(group * count, count);
+      write32(state + STATE.freeCount, free - count);
+      return group * count;
+    }
+    return -1;
+  }
+
+  /** Takes the frames `first`..`first + count - 1` out of the free list, the order of the others kept. */
+  #unlink(first: number, count: number): void {
+    let link = this.layout.state + STATE.freeHead;
+    for (let left = count; left > 0;) {
+      const index = read32(link) - 1;
+      const next = this.#metaOf(index) + LINK;
+      if (index >= first && index < first + count) {
+        write32(link, read32(next));
+        left--;
+      } else link = next;
+    }
   }
 
   #push(index: number): void {

@@ -148,10 +148,37 @@ describe('a zone', () => {
     expect([4, 5, 6, 7].map((i) => valuesOf(machine, zone, at(i)))).toEqual([[0], [0], [0], [0]]);
     expect(zone.accounts()).toEqual({ used: 8, free: 3 });
     expect(drive(zone.zallocContiguous(4))).toBe(at(8));
-    expect(drive(zone.zallocContiguous(1))).toBe(NO_FRAME);
+    expect(drive(zone.zallocContiguous(4))).toBe(NO_FRAME);
     // The three that were skipped, then nothing.
     const rest = [0, 1, 2, 3].map(() => drive(zone.zalloc()));
     expect(rest.toSorted((a, b) => a - b)).toEqual([NO_FRAME, at(1), at(2), at(3)]);
+  });
+
+  test('gives a group of contiguous frames again once all of it is free', () => {
+    const machine = new TinyMachine({ tableFrames: 12 });
+    const zone = machine.main.memory.tables;
+    for (const first of [0, 4, 8]) expect(drive(zone.zallocContiguous(4))).toBe(at(first));
+    for (const index of [5, 9, 4, 3, 6]) drive(zone.put(at(index)));
+    expect(drive(zone.zallocContiguous(4))).toBe(NO_FRAME);
+    drive(zone.put(at(7)));
+    drive(zone.put(at(10)));
+    expect(drive(zone.zallocContiguous(4))).toBe(at(4));
+    expect(valuesOf(machine, zone, at(5))).toEqual([0]);
+    expect(zone.accounts()).toEqual({ used: 12, free: 3 });
+    // The others in their order: last freed, first out.
+    expect([1, 2, 3, 4].map(() => drive(zone.zalloc()))).toEqual([at(10), at(3), at(9), NO_FRAME]);
+  });
+
+  test('a frame has the owner it was given until it is free', () => {
+    const zone = new TinyMachine().main.memory.tables;
+    const frame = drive(zone.zalloc());
+    expect(drive(zone.owner(frame))).toBe(0);
+    drive(zone.own(frame, -7));
+    drive(zone.get(frame));
+    drive(zone.put(frame));
+    expect(drive(zone.owner(frame))).toBe(-7);
+    drive(zone.put(frame));
+    expect(drive(zone.owner(frame))).toBe(0);
   });
 
   test('has no contiguous frames when alignment would pass its end', () => {
