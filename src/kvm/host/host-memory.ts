@@ -1,0 +1,119 @@
+/** The host's user memory as KVM uses it: areas looked up, pages pinned, their use reported back. */
+import { Order, load32, type Op, type Word } from '#port';
+import type { RwLock } from '../../locking/rw-lock.ts';
+import type { Hva, Phys } from '../../machine/address.ts';
+import { NO_FRAME } from '../../machine/frames.ts';
+import { faultAndPin } from './fault.ts';
+import { HostState, isWritable, stateOf } from './host-pte.ts';
+import { Mm, type MmParts } from './mm.ts';
+import type { MmuNotifier } from './mmu-notifier.ts';
+import { OWNER_MERGED, OWNER_ZERO, PageFlag } from './pages.ts';
+import { unpinned, type Pinned } from './pinned.ts';
+import { swapPlace } from './swap-in.ts';
+import type { Vma } from './vma.ts';
+
+export class HostMemory {
+  /** What the operations of the host change. */
+  readonly mm: Mm;
+
+  constructor(parts: MmParts) {
+    this.mm = new Mm(parts);
+  }
+
+  /** Outer to `mmu_lock`; held to look an area up, and for writing where areas change. */
+  get mmapLock(): RwLock {
+    return this.mm.mmapLock;
+  }
+
+  /** Registers the one subscriber, before anything changes. Every agent's view needs its own. */
+  subscribe(notifier: MmuNotifier): void {
+    this.mm.notifier = notifier;
+  }
+
+  /** The mapped area of an address, or null. The mmap lock is held. */
+  *vmaAt(hva: Hva): Op<Vma | null> {
+    return this.mm.vmas.at(hva);
+  }
+
+  /**
+   * Pins the page of `hva` (get_user_pages), faulting it in first: its frame with one more reference, which `unpin` drops. May sleep and
+   * takes the mmap lock: never under `mmu_lock`.
+   */
+  *pin(hva: Hva, isWrite: boolean): Op<Pinned> {
+    const fast = yield* this.#pinFast(hva, isWrite);
+    if (fast !== null) return fast;
+    yield* this.mmapLock.readLock();
+    const area = this.mm.vmas.at(hva);
+    const isPermitted = area !== null && (area.isWritable || !isWrite);
+    const pinned = isPermitted
+      ? yield* faultAndPin(this.mm, { area, hva, isWrite })
+      : unpinned('fault');
+    yield* this.mmapLock.readUnlock();
+    return pinned;
+  }
+
+  /** Drops the reference of a pinned page; a device has none. */
+  *unpin(frame: Phys): Op<void> {
+    const { frames } = this.mm.pages;
+    if (frames.contains(frame)) yield* frames.put(frame);
+  }
+
+  /** Notes that the guest used a page, of which the caller has a reference: it is not reclaimed at once. */
+  *markAccessed(frame: Phys): Op<void> {
+    yield* this.#mark(frame, PageFlag.accessed);
+  }
+
+  /** Notes that the guest may write it. */
+  *markDirty(frame: Phys): Op<void> {
+    yield* this.#mark(frame, PageFlag.dirty);
+  }
+
+  /** Whether the frame that a guest reached holds the page of `hva`, as it must while its translation is good. `isWrite`: it wrote. */
+  *isOwner(hva: Hva, frame: Phys, isWrite: boolean): Op<boolean> {
+    const { pages, vmas } = this.mm;
+    const area = vmas.covering(hva);
+    if (area === null) return false;
+    const owner = yield* pages.frames.owner(frame);
+    if (!isWrite && (owner === OWNER_ZERO || owner === OWNER_MERGED)) return true;
+    return owner === pages.ownerTag(area, hva);
+  }
+
+  /** The frame that the page table has behind `hva`, or {@link NO_FRAME}: for checks while nothing runs. */
+  lookup(hva: Hva): Phys {
+    const { table, pages } = this.mm;
+    const entry = table.find(hva);
+    const state = stateOf(entry.pte);
+    const isPresent = state === HostState.page || state === HostState.zero;
+    return isPresent ? pages.frameOf(table.numberAt(entry, hva)) : NO_FRAME;
+  }
+
+  /** Where the contents of the page of `hva` are, in a frame or in swap; null for a page never written: for checks while nothing runs. */
+  contentsOf(hva: Hva): Word | null {
+    const { table, swap, pages } = this.mm;
+    const entry = table.find(hva);
+    if (stateOf(entry.pte) === HostState.swapped) return swap.wordOf(swapPlace(this.mm, entry));
+    const frame = this.lookup(hva);
+    return frame === NO_FRAME ? null : pages.frames.wordOf(frame);
+  }
+
+  /**
+   * Without a lock: reference, then look again. The schedule it prevents: A finds frame 5 in the entry; B unmaps it, frees it, and 5 goes
+   * to another page; A takes a reference of what is no longer its page. Looking again, A finds another entry and drops it.
+   */
+  *#pinFast(hva: Hva, isWrite: boolean): Op<Pinned | null> {
+    const { table, pages } = this.mm;
+    const entry = yield* table.load(hva);
+    const { pte, level } = entry;
+    if (stateOf(pte) !== HostState.page || (isWrite && !isWritable(pte))) return null;
+    const frame = pages.frameOf(table.numberAt(entry, hva));
+    if (!(yield* pages.frames.tryGet(frame))) return null;
+    if ((yield* load32(entry.at, Order.acquire)) === pte)
+      return { status: 'page', frame, isWritable: isWritable(pte), level };
+    yield* pages.frames.put(frame);
+    return null;
+  }
+
+  *#mark(frame: Phys, flag: number): Op<void> {
+    if (this.mm.pages.frames.contains(frame)) yield* this.mm.pages.mark(frame, flag);
+  }
+}

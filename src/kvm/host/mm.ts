@@ -1,0 +1,60 @@
+/**
+ * The address space of the host process as one agent sees it (mm_struct): its areas, its page table, and what its pages are made of.
+ * The functions beside this file change it; `HostMemory` is the part that KVM uses.
+ *
+ * Locks, outer to inner: mmap lock, page-table lock, the subscriber's, zone locks.
+ */
+import type { Word } from '#port';
+import type { RwLock } from '../../locking/rw-lock.ts';
+import type { SpinLock } from '../../locking/spin-lock.ts';
+import type { FrameZone } from '../../machine/frames.ts';
+import type { Geometry } from '../../machine/geometry.ts';
+import { HostTable } from './host-table.ts';
+import type { HostMemoryLayout } from './layout.ts';
+import { UNWATCHED, type MmuNotifier } from './mmu-notifier.ts';
+import { Pages } from './pages.ts';
+import { SharedObject } from './shared-object.ts';
+import { VmaTable } from './vma.ts';
+import { ZeroPages } from './zero-pages.ts';
+
+export interface MmParts {
+  readonly layout: HostMemoryLayout;
+  readonly frames: FrameZone;
+  /** Frames that no entry maps: what was swapped out. Contents as long as those of `frames`. */
+  readonly swap: FrameZone;
+  readonly mmapLock: RwLock;
+  readonly pageTableLock: SpinLock;
+}
+
+/** How an operation of the host ended: `skipped`, the page is not of the kind or in use; `invalid`, no such area. */
+export type HostResult = 'done' | 'skipped' | 'noMemory' | 'invalid';
+
+export class Mm {
+  readonly geometry: Geometry;
+  readonly layout: HostMemoryLayout;
+  readonly vmas: VmaTable;
+  readonly mmapLock: RwLock;
+  readonly table: HostTable;
+  readonly pages: Pages;
+  readonly swap: FrameZone;
+  readonly shared: SharedObject;
+  readonly zero: ZeroPages;
+  /** Waitable: grows when a page has been moved, or has not. */
+  readonly moves: Word;
+  /** Who is told of changes; set once, before anything changes. */
+  notifier: MmuNotifier = UNWATCHED;
+
+  constructor(parts: MmParts) {
+    const { layout } = parts;
+    this.layout = layout;
+    this.geometry = layout.geometry;
+    this.vmas = new VmaTable(layout.vmas);
+    this.mmapLock = parts.mmapLock;
+    this.table = new HostTable(layout, parts.pageTableLock);
+    this.pages = new Pages(layout, parts.frames);
+    this.swap = parts.swap;
+    this.shared = new SharedObject(layout, parts.pageTableLock);
+    this.zero = new ZeroPages(layout, this.pages);
+    this.moves = layout.moves;
+  }
+}

@@ -1,0 +1,283 @@
+/**
+ * Guests that access memory by a secondary MMU while the host moves it about, in random schedules: every write stays, every access reaches
+ * a frame of its page, every frame is accounted for at the end.
+ */
+import { drive, type Op } from '#port';
+import { describe, expect, test } from 'vitest';
+import { EventKind } from '../../../src/engine/events.ts';
+import { RandomScheduler } from '../../../src/explore/random.ts';
+import { Scripted } from '../../../src/explore/scripted.ts';
+import { exitMm, protectArea } from '../../../src/kvm/host/areas.ts';
+import { collapseBlock } from '../../../src/kvm/host/collapse.ts';
+import { discardRange, writeProtectRange } from '../../../src/kvm/host/discard.ts';
+import type { HostMemory } from '../../../src/kvm/host/host-memory.ts';
+import { mergePages } from '../../../src/kvm/host/merge.ts';
+import { migratePage } from '../../../src/kvm/host/migrate.ts';
+import { reclaimPage } from '../../../src/kvm/host/reclaim.ts';
+import { splitBlock } from '../../../src/kvm/host/split.ts';
+import type { VmaSpec } from '../../../src/kvm/host/vma.ts';
+import { Counter, HostLab, area, touch, write, type HostLabOptions } from './host-lab.ts';
+import { SecondaryMmu, secondaryWords, type SecondaryWords } from './secondary-mmu.ts';
+
+const PAGE = 4096;
+const MIB = 2 ** 20;
+
+/** What the host does, by name; each keeps contents. */
+type HostAct = (lab: HostLab, host: HostMemory, page: number) => Op<unknown>;
+
+const migrate: HostAct = (lab, host, page) => migratePage(host.mm, lab.hva(page));
+const swap: HostAct = (lab, host, page) => reclaimPage(host.mm, lab.hva(page));
+const collapse: HostAct = (lab, host) => collapseBlock(host.mm, lab.hva(0));
+const split: HostAct = (lab, host, page) => splitBlock(host.mm, lab.hva(page));
+const protect: HostAct = (lab, host, page) => writeProtectRange(host.mm, lab.range(page, 1));
+const merge: HostAct = (lab, host, page) => mergePages(host.mm, lab.hva(0), lab.hva(page));
+
+class GuestLab extends HostLab {
+  readonly secondary: SecondaryWords;
+
+  constructor(vmas: readonly VmaSpec[], options: HostLabOptions = {}) {
+    super(vmas, { ...options, room: 0x4000 });
+    this.secondary = secondaryWords(this, 1024);
+  }
+}
+
+/** A guest that writes and reads its own word of a few pages; `mayVanish`: pages may be discarded. */
+function guestOf(
+  lab: GuestLab,
+  id: number,
+  options: { pages: number; turns: number; mayVanish?: boolean },
+) {
+  const last = new Map<number, number>();
+  const mmu = new SecondaryMmu(lab, lab.view(), lab.secondary);
+  function* run(): Op<void> {
+    for (let turn = 1; turn <= options.turns; turn++) {
+      const page = (turn * 7 + id) % options.pages;
+      const seen = yield* mmu.read(page, id * 4);
+      const expected = last.get(page) ?? 0;
+      if (seen !== expected && !(options.mayVanish === true && seen === 0))
+        throw new Error(`guest ${id} page ${page}: read ${seen}, wrote ${expected}`);
+      yield* mmu.write(page, id * 4, turn);
+      last.set(page, turn);
+    }
+  }
+  return { run, last };
+}
+
+function actorOf(
+  lab: GuestLab,
+  acts: readonly HostAct[],
+  options: { pages: number; turns: number; seed: number },
+) {
+  const host = lab.view();
+  new SecondaryMmu(lab, host, lab.secondary);
+  return function* run(): Op<void> {
+    for (let turn = 0; turn < options.turns; turn++) {
+      const act = acts[(turn + options.seed) % acts.length] as HostAct;
+      yield* act(lab, host, (turn * 3 + options.seed) % options.pages);
+    }
+  };
+}
+
+function finish(lab: GuestLab, guests: readonly ReturnType<typeof guestOf>[], pages: number): void {
+  lab.check();
+  const mmu = new SecondaryMmu(lab, lab.view(), lab.secondary);
+  expect(mmu.wrong(pages)).toEqual([]);
+  for (const [id, { last }] of guests.entries()) {
+    const found = [...last.keys()].map((page) => [page, drive(mmu.read(page, id * 4))]);
+    expect(new Map(found as [number, number][])).toEqual(last);
+  }
+}
+
+describe('contents survive', () => {
+  test.each<{
+    name: string;
+    acts: HostAct[];
+    kind: 'anonymous' | 'transparentHuge';
+    seeds: number;
+  }>([
+    { name: 'migration', acts: [migrate], kind: 'anonymous', seeds: 300 },
+    { name: 'swap', acts: [swap, swap], kind: 'anonymous', seeds: 300 },
+    { name: 'copy on write', acts: [protect], kind: 'anonymous', seeds: 300 },
+    { name: 'merging', acts: [merge], kind: 'anonymous', seeds: 300 },
+    {
+      name: 'all of them',
+      acts: [migrate, swap, protect, merge, swap],
+      kind: 'anonymous',
+      seeds: 300,
+    },
+    {
+      name: 'collapse and split',
+      acts: [collapse, split, migrate, swap],
+      kind: 'transparentHuge',
+      seeds: 40,
+    },
+  ])('$name under two guests and two agents of the host', ({ acts, kind, seeds }) => {
+    const pages = 3;
+    const lab = new GuestLab([area(kind, 0, kind === 'anonymous' ? 4 * PAGE : 2 * MIB)], {
+      frames: kind === 'anonymous' ? 24 : 3000,
+      swapFrames: 16,
+    });
+    lab.memory.baseline();
+    for (let seed = 0; seed < seeds; seed++) {
+      lab.memory.restore();
+      const guests = [0, 1].map((id) => guestOf(lab, id, { pages, turns: 6 }));
+      const actors = [0, 1].map((i) => actorOf(lab, acts, { pages, turns: 4, seed: seed + i }));
+      lab.run(new RandomScheduler(seed), [...guests.map(({ run }) => run), ...actors]);
+      finish(lab, guests, pages);
+    }
+  });
+
+  test('shared memory moves under guests in two areas', () => {
+    const lab = new GuestLab([area('shared', 0, 2 * PAGE), area('shared', 2 * PAGE, 2 * PAGE)]);
+    lab.memory.baseline();
+    for (let seed = 0; seed < 300; seed++) {
+      lab.memory.restore();
+      const guests = [0, 1].map((id) => guestOf(lab, id, { pages: 2, turns: 5 }));
+      const actors = [0, 1].map((i) =>
+        actorOf(lab, [migrate], { pages: 4, turns: 4, seed: seed + i }),
+      );
+      lab.run(new RandomScheduler(seed), [...guests.map(({ run }) => run), ...actors]);
+      finish(lab, guests, 4);
+    }
+  });
+});
+
+test('discards race with guests and moves: a page is what was written or zero, nothing is lost', () => {
+  const lab = new GuestLab([area('anonymous', 0, 4 * PAGE)], { frames: 24, swapFrames: 16 });
+  const drop: HostAct = (_lab, host, page) => discardRange(host.mm, lab.range(page, 1));
+  const acts = [drop, migrate, swap, drop, merge];
+  const freed = new Counter(EventKind.frameFree);
+  lab.memory.baseline();
+  for (let seed = 0; seed < 500; seed++) {
+    lab.memory.restore();
+    const guests = [0, 1].map((id) => guestOf(lab, id, { pages: 3, turns: 5, mayVanish: true }));
+    const actors = [0, 1].map((i) => actorOf(lab, acts, { pages: 3, turns: 5, seed: seed + i }));
+    lab.run(new RandomScheduler(seed), [...guests.map(({ run }) => run), ...actors], [freed]);
+    lab.check();
+    expect(new SecondaryMmu(lab, lab.view(), lab.secondary).wrong(3)).toEqual([]);
+    drive(exitMm(lab.mm));
+    lab.check();
+  }
+  expect(freed.count).toBeGreaterThan(500);
+});
+
+describe('two at once', () => {
+  test('two that fault in one page get one frame', () => {
+    const lab = new HostLab([area('anonymous', 0, 2 * PAGE)]);
+    lab.memory.baseline();
+    for (let seed = 0; seed < 300; seed++) {
+      lab.memory.restore();
+      const got: number[] = [];
+      const agents = [0, 1].map((id) => {
+        const host = lab.view();
+        return function* fault(): Op<void> {
+          got[id] = yield* touch(host, lab.hva(1), true);
+        };
+      });
+      lab.run(new RandomScheduler(seed), agents);
+      expect([got[0], lab.entry(1)]).toEqual([got[1], `page ${got[1]} W young`]);
+      lab.check();
+    }
+  });
+
+  test('two that write one zero page get one copy, announced once to the end', () => {
+    const lab = new HostLab([area('anonymous', 0, 2 * PAGE)]);
+    lab.touch(1, false);
+    lab.memory.baseline();
+    for (let seed = 0; seed < 300; seed++) {
+      lab.memory.restore();
+      lab.calls();
+      const agents = [0, 1].map(() => {
+        const host = lab.view();
+        host.subscribe(lab.told);
+        return () => touch(host, lab.hva(1), true);
+      });
+      lab.run(new RandomScheduler(seed), agents);
+      const calls = lab.calls().map((call) => call.split(' ')[0]);
+      expect(calls.filter((call) => call === 'change')).toHaveLength(1);
+      expect(calls.filter((call) => call === 'start')).toEqual(
+        calls.filter((call) => call === 'end').map(() => 'start'),
+      );
+      lab.check();
+    }
+  });
+
+  test('the last huge page goes to two that fault in it', () => {
+    const vma = area('hugetlb', 0, 16 * PAGE, { hugeBytes: 16 * PAGE });
+    const lab = new HostLab([vma], { frames: 16 });
+    lab.memory.baseline();
+    for (let seed = 0; seed < 100; seed++) {
+      lab.memory.restore();
+      const got: number[] = [];
+      const agents = [0, 1].map((id) => {
+        const host = lab.view();
+        return function* fault(): Op<void> {
+          got[id] = yield* touch(host, lab.hva(id), false);
+        };
+      });
+      lab.run(new RandomScheduler(seed), agents);
+      expect(got).toEqual([0, 1]);
+    }
+  });
+});
+
+test('who faults on a page that is being moved sleeps until the move is over', () => {
+  const lab = new HostLab([area('anonymous', 0, 2 * PAGE)]);
+  lab.write(1, 9);
+  const [mover, guest] = [lab.view(), lab.view()];
+  let found = -1;
+  const script = new Scripted([
+    { agent: 0, until: ({ kind }) => kind === EventKind.copy },
+    { agent: 1, until: ({ kind }) => kind === EventKind.wait },
+    { agent: 0, toEnd: true },
+    { agent: 1, toEnd: true },
+  ]);
+  lab.run(script, [
+    () => migratePage(mover.mm, lab.hva(1)),
+    function* fault() {
+      found = yield* touch(guest, lab.hva(1), true);
+    },
+  ]);
+  expect([script.linesDone, found, lab.read(1)]).toEqual([3, 1, 9]);
+  lab.check();
+});
+
+test('a place in swap that was used again meanwhile is not read as the old one', () => {
+  const lab = new HostLab([area('anonymous', 0, 2 * PAGE)], { swapFrames: 1 });
+  lab.write(1, 9);
+  const reclaim = (): string => drive(reclaimPage(lab.mm, lab.hva(1)));
+  expect([reclaim(), reclaim()]).toEqual(['young', 'done']);
+  const [slow, fast] = [lab.view(), lab.view()];
+  const script = new Scripted([
+    { agent: 0, until: ({ kind }) => kind === EventKind.copy },
+    { agent: 1, toEnd: true },
+    { agent: 0, toEnd: true },
+  ]);
+  lab.run(script, [
+    () => touch(slow, lab.hva(1), false),
+    function* writeAndSwap() {
+      yield* write(fast, lab.hva(1), 10);
+      for (let i = 0; i < 2; i++) yield* reclaimPage(fast.mm, lab.hva(1));
+    },
+  ]);
+  expect(script.linesDone).toBe(2);
+  expect(lab.read(1)).toBe(10);
+  lab.check();
+});
+
+test('protection taken and given while two write: no write is lost', () => {
+  const lab = new GuestLab([area('anonymous', 0, 4 * PAGE)]);
+  lab.memory.baseline();
+  for (let seed = 0; seed < 100; seed++) {
+    lab.memory.restore();
+    const guests = [0, 1].map((id) => guestOf(lab, id, { pages: 2, turns: 4 }));
+    const host = lab.view();
+    new SecondaryMmu(lab, host, lab.secondary);
+    function* toggle(): Op<void> {
+      for (let i = 0; i < 3; i++) yield* protectArea(host.mm, lab.hva(0), true);
+      for (let i = 0; i < 3; i++) yield* writeProtectRange(host.mm, lab.range(0, 4));
+    }
+    lab.run(new RandomScheduler(seed), [...guests.map(({ run }) => run), toggle]);
+    finish(lab, guests, 2);
+  }
+});
