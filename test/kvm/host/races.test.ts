@@ -242,6 +242,29 @@ test('who faults on a page that is being moved sleeps until the move is over', (
   lab.check();
 });
 
+test('a frame that went to another page between the look and the reference is not pinned', () => {
+  const lab = new HostLab([area('anonymous', 0, 4 * PAGE)]);
+  lab.touch(1, true);
+  const [slow, other] = [lab.view(), lab.view()];
+  const { meta } = lab.mm.pages.frames.layout;
+  const pinned: number[] = [];
+  const script = new Scripted([
+    { agent: 0, until: ({ kind, at }) => kind === EventKind.load32 && at === meta },
+    { agent: 1, toEnd: true },
+  ]);
+  lab.run(script, [
+    function* pinSlowly() {
+      pinned[0] = yield* touch(slow, lab.hva(1), true);
+    },
+    function* takeFrame() {
+      yield* discardRange(other.mm, lab.range(1, 1));
+      pinned[1] = yield* touch(other, lab.hva(2), true);
+    },
+  ]);
+  expect([script.linesDone, pinned]).toEqual([2, [1, 0]]);
+  lab.check();
+});
+
 test('a place in swap that was used again meanwhile is not read as the old one', () => {
   const lab = new HostLab([area('anonymous', 0, 2 * PAGE)], { swapFrames: 1 });
   lab.write(1, 9);
@@ -250,6 +273,7 @@ test('a place in swap that was used again meanwhile is not read as the old one',
   const [slow, fast] = [lab.view(), lab.view()];
   const script = new Scripted([
     { agent: 0, until: ({ kind }) => kind === EventKind.copy },
+    { agent: 0, steps: 1 },
     { agent: 1, toEnd: true },
     { agent: 0, toEnd: true },
   ]);
@@ -260,7 +284,7 @@ test('a place in swap that was used again meanwhile is not read as the old one',
       for (let i = 0; i < 2; i++) yield* reclaimPage(fast.mm, lab.hva(1));
     },
   ]);
-  expect(script.linesDone).toBe(2);
+  expect(script.linesDone).toBe(3);
   expect(lab.read(1)).toBe(10);
   lab.check();
 });
