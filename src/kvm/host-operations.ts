@@ -1,8 +1,8 @@
 /** What the host does to a VM's memory: dirty logging's write-protection, and taking pages away. */
 import type { Op } from '#port';
-import type { Gfn } from '../machine/address.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
+import { discardRange } from './host/discard.ts';
 import type { Memslot } from './memslots.ts';
 import { applyRangeLocked, type RangeOperation } from './range.ts';
 import type { Stage2Operations } from './stage2-operations.ts';
@@ -56,9 +56,8 @@ export function* discardSlot(vm: Vm, slot: Memslot): Op<void> {
   const outcome = yield* applyRangeLocked(vm, range, new Unmap(stage2));
   yield* mmuLock.unlock();
   if (outcome !== 'ok') throw new Error(`unmapping a slot: ${outcome}`);
-  for (let page = 0; page < slot.layout.pages; page++) {
-    yield* host.discard(slot.hvaOf((slot.layout.baseGfn + page) as Gfn));
-  }
+  const discarded = yield* discardRange(host.mm, { hva: slot.layout.hva, bytes: slot.bytes });
+  if (discarded !== 'done') throw new Error(`discarding a slot: ${discarded}`);
   yield* mmuLock.lock();
   yield* notifier.endLocked();
   yield* mmuLock.unlock();

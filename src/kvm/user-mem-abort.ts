@@ -3,11 +3,10 @@
  * in comments are steps of that section.
  *
  * Anonymous memory of base pages: the mapping size is one page, so the ladder of huge sizes (steps 2 to 5 and 12) has one rung. The
- * `mmap` lock is absent: the one area of a slot never changes while the VM exists.
+ * look-up of the area (step 2) is left out: the one area of a slot never changes while the VM exists.
  */
 import { count, type Op } from '#port';
 import type { Gfn, Hva, Ipa, Phys } from '../machine/address.ts';
-import { NO_FRAME } from '../machine/frames.ts';
 import { FSC } from '../machine/syndrome.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
 import { isExecFault, isWriteFault } from './fault-kind.ts';
@@ -39,8 +38,9 @@ export function* userMemAbort(vm: Vm, vcpu: Vcpu, fault: MemoryFault): Op<AbortR
   }
   // 7, 8
   const sequence = yield* notifier.readSequence();
-  const frame = yield* host.pin(fault.hva);
-  if (frame === NO_FRAME) return 'noMemory';
+  // Pinned for writing whatever the fault asks for: the page has a frame of its own, and its mapping may be writable.
+  const { status, frame } = yield* host.pin(fault.hva, true);
+  if (status !== 'page') return status === 'noMemory' ? 'noMemory' : 'fault';
   // 11
   yield* mmuLock.lock();
   let outcome: Outcome = 'ok';

@@ -10,7 +10,7 @@ import { decodeVtcr, encodeVttbr, type Stage2Registers } from '../machine/vtcr.t
 import type { SpinLock } from '../locking/spin-lock.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
 import type { Stage2Config } from '../pgtable/stage2-init.ts';
-import type { HostMemory } from './host-memory.ts';
+import type { HostMemory } from './host/host-memory.ts';
 import type { Memslots } from './memslots.ts';
 import type { Notifier } from './notifier.ts';
 import type { Stage2Mmu } from './stage2-mmu.ts';

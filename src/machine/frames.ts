@@ -30,6 +30,8 @@ export const NO_FRAME: Phys = 0 as Phys;
 /** Physical base of guest RAM and of table pages: apart, so that a dump shows which is which. */
 export const GUEST_RAM_BASE: Phys = 0x8000_0000 as Phys;
 export const TABLE_RAM_BASE: Phys = 0x10_0000_0000 as Phys;
+/** Of places in swap: frames that no table names. */
+export const SWAP_BASE: Phys = 0x100_0000_0000 as Phys;
 
 /** Where a zone lives. All words start zeroed. */
 export interface ZoneLayout {

@@ -1,6 +1,7 @@
 /** Sums the statistics blocks of agents, over all agents and all seeds of a run. */
 import { BUCKETS, percentiles } from '../engine/histogram.ts';
 import type { EngineMemory } from '../engine/port.ts';
+import type { LockStatistics } from '../locking/lock-account.ts';
 import { mainAgent, statisticsOf, type Layout } from '../workers/layout.ts';
 import { FAULT_CLASSES, STATISTICS, WALKS_MAX, type FaultClass } from '../workers/statistics.ts';
 import type { LockResult, Percentiles, RunResult, TimedTotal, WalkCounts } from './result.ts';
@@ -65,15 +66,17 @@ export class Totals {
     return percentiles(this.#histogram(STATISTICS.faults[name].latencyNs)) ?? NOTHING_TIMED;
   }
 
+  /** The locks that were taken, a reader-writer lock once per mode. */
   locks(): LockResult[] {
-    return Object.entries(STATISTICS.locks).map(([name, at]) => ({
-      name,
-      mode: 'spin',
-      acquisitions: this.counter(at.acquisitions),
-      contended: this.counter(at.contended),
-      waitNs: this.#timed(at.waitNs, this.counter(at.waitTotalNs)),
-      holdNs: this.#timed(at.holdNs, null),
-    }));
+    const { locks, rwLocks } = STATISTICS;
+    const all = [
+      ...Object.entries(locks).map(([name, at]) => this.#lock(name, 'spin', at)),
+      ...Object.entries(rwLocks).flatMap(([name, { read, write }]) => [
+        this.#lock(name, 'read', read),
+        this.#lock(name, 'write', write),
+      ]),
+    ];
+    return all.filter(({ acquisitions }) => acquisitions > 0);
   }
 
   tlbi(): RunResult['tlbi'] {
@@ -84,6 +87,17 @@ export class Totals {
       range: 0,
       vmid: this.counter(vmid),
       all: this.counter(all),
+    };
+  }
+
+  #lock(name: string, mode: LockResult['mode'], at: LockStatistics): LockResult {
+    return {
+      name,
+      mode,
+      acquisitions: this.counter(at.acquisitions),
+      contended: this.counter(at.contended),
+      waitNs: this.#timed(at.waitNs, this.counter(at.waitTotalNs)),
+      holdNs: this.#timed(at.holdNs, null),
     };
   }
 

@@ -3,9 +3,11 @@
  * same. Sized once, never grown. Offset 0 holds nothing: it stands for "nowhere".
  */
 import type { Word } from '#port';
-import { HOST_PTE_BYTES, HVA_BASE } from '../kvm/host-memory.ts';
+import { HVA_BASE, hostMemoryLayout, type HostMemoryLayout } from '../kvm/host/layout.ts';
+import type { VmaSpec } from '../kvm/host/vma.ts';
 import { MEMCACHE_BYTES, MEMCACHE_PAGES } from '../kvm/memcache.ts';
 import { dirtyBitmapBytes, type SlotLayout } from '../kvm/memslots.ts';
+import { RwLock } from '../locking/rw-lock.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
 import type { Gfn, Hva } from '../machine/address.ts';
 import { CPU_CACHE_BYTES } from '../machine/cpu.ts';
@@ -13,6 +15,7 @@ import {
   FRAME_BYTES,
   FRAME_META_BYTES,
   GUEST_RAM_BASE,
+  SWAP_BASE,
   TABLE_RAM_BASE,
   ZONE_STATE_BYTES,
   type ZoneLayout,
@@ -21,7 +24,13 @@ import { LAST_LEVEL, stage2Root } from '../machine/geometry.ts';
 import { geometryOf, pageBytesOf } from '../machine/shape.ts';
 import { ANSWER_BYTES, RING_BYTES, type InterconnectLayout } from '../machine/tlbi.ts';
 import { hostAgentsOf, type Scenario } from './scenario.ts';
-import { LOCK_NAMES, STATISTICS, type LockName } from './statistics.ts';
+import {
+  LOCK_NAMES,
+  RW_LOCK_NAMES,
+  STATISTICS,
+  type LockName,
+  type RwLockName,
+} from './statistics.ts';
 import { WORDS, type WordName } from './words.ts';
 
 /** Control words and structures that different agents write stand on lines of their own. */
@@ -43,6 +52,7 @@ export interface Layout {
   readonly agents: number;
   readonly words: Readonly<Record<WordName, Word>>;
   readonly locks: Readonly<Record<LockName, Word>>;
+  readonly rwLocks: Readonly<Record<RwLockName, Word>>;
   readonly statistics: Word;
   readonly interconnect: InterconnectLayout;
   readonly cpuCaches: Word;
@@ -50,11 +60,13 @@ export interface Layout {
   readonly slots: readonly SlotLayout[];
   /** Pages of all slots. */
   readonly pages: number;
-  readonly hostTable: Word;
+  readonly host: HostMemoryLayout;
   /** `vcpus * pages` log entries, a vCPU's together. */
   readonly log: Word;
   readonly guestZone: ZoneLayout;
   readonly tableZone: ZoneLayout;
+  /** Empty: nothing swaps pages out yet. */
+  readonly swapZone: ZoneLayout;
 }
 
 /** Index of the host agent that conducts the run (the others follow it), and of the ordinary code around the run. */
@@ -112,7 +124,8 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     hosts,
     agents,
     words,
-    locks: lockWords(space, agents),
+    locks: lockWords(space, LOCK_NAMES, SpinLock.bytes(agents)),
+    rwLocks: lockWords(space, RW_LOCK_NAMES, RwLock.bytes(agents)),
     statistics: space.takePages(agents * STATISTICS.bytes),
     interconnect: {
       claimed: words.tlbiClaimed,
@@ -125,7 +138,7 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     memcaches: space.take(vcpus * lines(MEMCACHE_BYTES)),
     slots: slotLayouts(space, scenario),
     pages,
-    hostTable: space.takePages(pages * HOST_PTE_BYTES),
+    host: hostLayout(space, scenario),
     log: space.takePages(vcpus * pages * LOG_ENTRY_BYTES),
     tableZone: zone(space, {
       base: TABLE_RAM_BASE,
@@ -137,7 +150,13 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
       base: GUEST_RAM_BASE,
       frames: guestFrames(scenario),
       frameBytes,
-      contentBytes: scenario.contents === 'page' ? frameBytes : LINE_CONTENT_BYTES,
+      contentBytes: contentBytes(scenario),
+    }),
+    swapZone: zone(space, {
+      base: SWAP_BASE,
+      frames: 0,
+      frameBytes,
+      contentBytes: contentBytes(scenario),
     }),
   };
   return { ...layout, bytes: space.next };
@@ -153,9 +172,13 @@ function controlWords(space: Space): Record<WordName, Word> {
   return Object.fromEntries(names.map((name) => [name, space.take(8)])) as Record<WordName, Word>;
 }
 
-function lockWords(space: Space, agents: number): Record<LockName, Word> {
-  const entries = LOCK_NAMES.map((name) => [name, space.take(SpinLock.bytes(agents))]);
-  return Object.fromEntries(entries) as Record<LockName, Word>;
+function lockWords<Name extends string>(
+  space: Space,
+  names: readonly Name[],
+  bytes: number,
+): Record<Name, Word> {
+  const entries = names.map((name) => [name, space.take(bytes)]);
+  return Object.fromEntries(entries) as Record<Name, Word>;
 }
 
 function slotLayouts(space: Space, scenario: Scenario): SlotLayout[] {
@@ -174,6 +197,23 @@ function slotLayouts(space: Space, scenario: Scenario): SlotLayout[] {
       dirtyBitmap: space.take(dirtyBitmapBytes(pages)),
     };
   });
+}
+
+/** An anonymous area behind each slot, one after the other. */
+function hostLayout(space: Space, scenario: Scenario): HostMemoryLayout {
+  const geometry = geometryOf(scenario.machine);
+  let next: number = HVA_BASE;
+  const vmas = scenario.slots.map(({ bytes }): VmaSpec => {
+    const hva = next as Hva;
+    next += bytes;
+    const { pageBytes } = geometry;
+    return { hva, bytes, kind: 'anonymous', hugeBytes: pageBytes, pgoff: 0, isWritable: true };
+  });
+  return hostMemoryLayout(space, { geometry, vmas, frames: guestFrames(scenario) });
+}
+
+function contentBytes(scenario: Scenario): number {
+  return scenario.contents === 'page' ? pageBytesOf(scenario.machine) : LINE_CONTENT_BYTES;
 }
 
 /** The frames of a zone are aligned to their size in the shared memory too, so that a word's table page can be told from its place. */

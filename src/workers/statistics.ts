@@ -1,6 +1,6 @@
 /** The statistics block of one agent: offsets of its counters and histograms. */
 import { HISTOGRAM_BYTES } from '../engine/histogram.ts';
-import type { LockStatistics } from '../locking/lock-account.ts';
+import type { LockStatistics, ReadWriteStatistics } from '../locking/lock-account.ts';
 import type { TlbiStatistics } from '../machine/tlbi.ts';
 
 /** Fault classes, in the order of the architecture's priority. */
@@ -19,8 +19,19 @@ export interface FaultStatistics {
   readonly latencyNs: number;
 }
 
-export const LOCK_NAMES = ['mmu_lock', 'guest_zone', 'table_zone'] as const;
+/** Spin locks. */
+export const LOCK_NAMES = [
+  'mmu_lock',
+  'page_table_lock',
+  'guest_zone',
+  'table_zone',
+  'swap_zone',
+] as const;
 export type LockName = (typeof LOCK_NAMES)[number];
+
+/** Reader-writer locks. */
+export const RW_LOCK_NAMES = ['mmap_lock'] as const;
+export type RwLockName = (typeof RW_LOCK_NAMES)[number];
 
 /** Offsets into an agent's block. */
 export interface StatisticsLayout {
@@ -35,6 +46,7 @@ export interface StatisticsLayout {
   readonly tlbi: TlbiStatistics;
   readonly faults: Readonly<Record<FaultClass, FaultStatistics>>;
   readonly locks: Readonly<Record<LockName, LockStatistics>>;
+  readonly rwLocks: Readonly<Record<RwLockName, ReadWriteStatistics>>;
   readonly bytes: number;
 }
 
@@ -85,7 +97,14 @@ function statisticsLayout(): StatisticsLayout {
     wallNs: at.counter(),
     tlbi: { byIpa: at.counter(), local: at.counter(), vmid: at.counter(), all: at.counter() },
     faults: { translation: at.fault(), access: at.fault(), permission: at.fault() },
-    locks: { mmu_lock: at.lock(), guest_zone: at.lock(), table_zone: at.lock() },
+    locks: {
+      mmu_lock: at.lock(),
+      page_table_lock: at.lock(),
+      guest_zone: at.lock(),
+      table_zone: at.lock(),
+      swap_zone: at.lock(),
+    },
+    rwLocks: { mmap_lock: { read: at.lock(), write: at.lock() } },
   };
   return { ...layout, bytes: at.next };
 }

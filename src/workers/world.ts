@@ -1,5 +1,5 @@
 /** The simulated world as one agent sees it: objects of its own over the words of all. */
-import { HostMemory } from '../kvm/host-memory.ts';
+import { HostMemory } from '../kvm/host/host-memory.ts';
 import { Memcache } from '../kvm/memcache.ts';
 import { Memslot, Memslots } from '../kvm/memslots.ts';
 import { Notifier } from '../kvm/notifier.ts';
@@ -9,6 +9,7 @@ import { Stage2Root } from '../kvm/stage2-root.ts';
 import { Twin } from '../kvm/twin.ts';
 import { ipaBitsOfType } from '../kvm/vm-type.ts';
 import { Vm } from '../kvm/vm.ts';
+import { RwLock } from '../locking/rw-lock.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
 import type { Vmid } from '../machine/address.ts';
 import { CPU_CACHE_BYTES, Cpu } from '../machine/cpu.ts';
@@ -35,14 +36,12 @@ export interface World {
 
 /** Builds an agent's view. Nothing shared is written. */
 export function worldOf(scenario: Scenario, layout: Layout): World {
-  const lock = (name: LockName): SpinLock =>
-    new SpinLock(layout.locks[name], layout.agents, STATISTICS.locks[name]);
   const memory = new PhysicalMemory(
-    new FrameZone(layout.guestZone, lock('guest_zone')),
-    new FrameZone(layout.tableZone, lock('table_zone')),
+    new FrameZone(layout.guestZone, spinLock(layout, 'guest_zone')),
+    new FrameZone(layout.tableZone, spinLock(layout, 'table_zone')),
   );
   const interconnect = new Interconnect(layout.interconnect, STATISTICS.tlbi);
-  const mmuLock = lock('mmu_lock');
+  const mmuLock = spinLock(layout, 'mmu_lock');
   const { machine } = scenario;
   const geometry = geometryOf(machine);
   const mmu = new Stage2Mmu({
@@ -89,7 +88,7 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
       mmuLock,
     }),
     memslots: new Memslots(layout.slots.map((slot) => new Memslot(slot))),
-    host: new HostMemory(layout.hostTable, memory.guest),
+    host: hostMemoryOf(layout, memory.guest),
     root: new Stage2Root({
       word: layout.words.stage2Root,
       zone: layout.tableZone,
@@ -98,6 +97,22 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
     }),
   });
   return { scenario, layout, memory, interconnect, vm };
+}
+
+/** The host's user memory, in frames of this zone. */
+export function hostMemoryOf(layout: Layout, frames: FrameZone): HostMemory {
+  const { agents, rwLocks } = layout;
+  return new HostMemory({
+    layout: layout.host,
+    frames,
+    swap: new FrameZone(layout.swapZone, spinLock(layout, 'swap_zone')),
+    mmapLock: new RwLock(rwLocks.mmap_lock, agents, STATISTICS.rwLocks.mmap_lock),
+    pageTableLock: spinLock(layout, 'page_table_lock'),
+  });
+}
+
+function spinLock(layout: Layout, name: LockName): SpinLock {
+  return new SpinLock(layout.locks[name], layout.agents, STATISTICS.locks[name]);
 }
 
 /** The physical CPU of a vCPU. */

@@ -116,7 +116,7 @@ describe('a fault with a notifier', () => {
   test('that comes and goes right after the pin is noticed: the sequence was read before it', () => {
     const lab = new Lab();
     const { host: memory } = lab.world.vm.parts;
-    drive(memory.unpin(drive(memory.pin(lab.slot.layout.hva))));
+    drive(memory.unpin(drive(memory.pin(lab.slot.layout.hva, true)).frame));
     const guest = new Guest(lab, 0);
     const host = lab.view();
     const { meta } = lab.world.layout.guestZone;
@@ -136,7 +136,8 @@ describe('a fault with a notifier', () => {
     const lab = new Lab();
     const host = lab.view();
     const guest = new Guest(lab, 0);
-    const { hostTable, words } = lab.world.layout;
+    const { host: memory, words } = lab.world.layout;
+    const hostTable = memory.levels[0]?.entries;
     const script = new Scripted([
       toLock(lab, 0),
       // Unmapped, unlocked, about to free the host's first page.

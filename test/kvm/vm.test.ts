@@ -250,7 +250,7 @@ test('a discard takes leaves, TLB entries, tables and host pages away', () => {
   const order = events.map(({ kind, at }) => [kind, at] as const);
   const last = order.findLastIndex(([kind]) => kind === EventKind.dsbComplete);
   const first = order.findIndex(
-    ([kind, at]) => kind === EventKind.cas32 && at >= lab.world.layout.hostTable,
+    ([kind, at]) => kind === EventKind.store32 && at === lab.world.layout.host.levels[0]?.entries,
   );
   expect(first).toBeGreaterThan(last);
   expect(drive(guest.touch(RAM, 'read'))).toBe(1);

@@ -24,7 +24,7 @@ function backedLab(): Lab {
   const { host } = lab.world.vm.parts;
   for (let page = 0; page < PAGES; page++) {
     const hva = (lab.slot.layout.hva + page * PAGE) as Hva;
-    drive(host.unpin(drive(host.pin(hva))));
+    drive(host.unpin(drive(host.pin(hva, true)).frame));
   }
   return lab;
 }

@@ -135,7 +135,7 @@ const breakages: readonly (readonly [string, Breakage, readonly string[]])[] = [
     'a page that the host forgot, its frame and all',
     (shared) => {
       const frame = hostFrame(shared, 0);
-      write32(shared.layout.hostTable, 0);
+      write32(shared.layout.host.levels[0]?.entries ?? 0, 0);
       drive(shared.world.memory.guest.put(frame));
     },
     ['page-lost', 'digest'],

@@ -6,7 +6,6 @@ import { attach, drive, explore, type Op, type Word } from '#port';
 import { Execution, type AgentSpec } from '../../src/engine/execution.ts';
 import type { ExploreMemory } from '../../src/engine/explore-memory.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
-import { HostMemory } from '../../src/kvm/host-memory.ts';
 import { Stage2Mmu } from '../../src/kvm/stage2-mmu.ts';
 import { Stage2Root } from '../../src/kvm/stage2-root.ts';
 import { Vm } from '../../src/kvm/vm.ts';
@@ -29,7 +28,7 @@ import { runAgent, runConductor } from '../../src/workers/rounds.ts';
 import type { Scenario } from '../../src/workers/scenario.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
 import { VcpuAgent } from '../../src/workers/vcpu-agent.ts';
-import { worldOf, type World } from '../../src/workers/world.ts';
+import { hostMemoryOf, worldOf, type World } from '../../src/workers/world.ts';
 import { El2Ops } from '../pgtable/hyp-helpers.ts';
 import { must } from './tiny-machine.ts';
 
@@ -204,7 +203,7 @@ export class MixedMachine {
     });
     const word = layout.words.stage2Root;
     const root = new Stage2Root({ word, zone: layout.tableZone, config, ops: mmu });
-    const host = new HostMemory(layout.hostTable, memory.guest);
+    const host = hostMemoryOf(layout, memory.guest);
     return {
       ...world,
       memory,

@@ -2,8 +2,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { HISTOGRAM_BYTES } from '../../src/engine/histogram.ts';
-import { HVA_BASE } from '../../src/kvm/host-memory.ts';
+import { HVA_BASE } from '../../src/kvm/host/layout.ts';
 import { MEMCACHE_BYTES, MEMCACHE_PAGES } from '../../src/kvm/memcache.ts';
+import { RwLock } from '../../src/locking/rw-lock.ts';
 import { SpinLock } from '../../src/locking/spin-lock.ts';
 import { CPU_CACHE_BYTES } from '../../src/machine/cpu.ts';
 import { FRAME_META_BYTES, ZONE_STATE_BYTES, type ZoneLayout } from '../../src/machine/frames.ts';
@@ -54,6 +55,12 @@ function extentsOf(layout: Layout): Extent[] {
       bytes: SpinLock.bytes(agents),
       align: LINE,
     })),
+    ...Object.entries(layout.rwLocks).map(([name, at]) => ({
+      name,
+      at,
+      bytes: RwLock.bytes(agents),
+      align: LINE,
+    })),
     ...each(agents, (agent) => ({
       name: `statistics ${agent}`,
       at: statisticsOf(layout, agent),
@@ -73,10 +80,18 @@ function extentsOf(layout: Layout): Extent[] {
       { name: `flags ${i}`, at: slot.flags, bytes: 4, align: LINE },
       { name: `bitmap ${i}`, at: slot.dirtyBitmap, bytes: Math.ceil(slot.pages / 8), align: LINE },
     ]),
-    { name: 'host table', at: layout.hostTable, bytes: pages * 4, align: PAGE },
+    ...layout.host.levels.map(({ level, entries }) => ({
+      name: `host table ${level}`,
+      at: entries,
+      bytes: pages * 4,
+      align: LINE,
+    })),
+    { name: 'moves', at: layout.host.moves, bytes: 8, align: LINE },
+    { name: 'marks', at: layout.host.pageFlags, bytes: layout.guestZone.frames * 4, align: LINE },
     { name: 'log', at: layout.log, bytes: vcpus * pages * LOG_ENTRY_BYTES, align: PAGE },
     ...zoneExtents('guest', layout.guestZone),
     ...zoneExtents('tables', layout.tableZone),
+    ...zoneExtents('swap', layout.swapZone),
   ];
 }
 
@@ -182,7 +197,8 @@ test('equal scenarios have equal layouts; the host and main agents come after th
 });
 
 test('no two statistics share a place in the block', () => {
-  const { faults, locks, tlbi, bytes, ...counters } = STATISTICS;
+  const { faults, locks, rwLocks, tlbi, bytes, ...counters } = STATISTICS;
+  const modes = Object.values(rwLocks).flatMap(({ read, write }) => [read, write]);
   const extents = [
     ...Object.values(counters).map((at) => [at, 8] as const),
     ...Object.values(tlbi).map((at) => [at, 8] as const),
@@ -191,7 +207,7 @@ test('no two statistics share a place in the block', () => {
       [fault.walks, (WALKS_MAX + 1) * 4] as const,
       [fault.latencyNs, HISTOGRAM_BYTES] as const,
     ]),
-    ...Object.values(locks).flatMap((lock) => [
+    ...[...Object.values(locks), ...modes].flatMap((lock) => [
       ...[lock.acquisitions, lock.contended, lock.waitTotalNs].map((at) => [at, 8] as const),
       ...[lock.waitNs, lock.holdNs].map((at) => [at, HISTOGRAM_BYTES] as const),
     ]),
