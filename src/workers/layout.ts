@@ -150,13 +150,13 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
       base: GUEST_RAM_BASE,
       frames: guestFrames(scenario),
       frameBytes,
-      contentBytes: contentBytes(scenario),
+      contentBytes: contentBytesOf(scenario),
     }),
     swapZone: zone(space, {
       base: SWAP_BASE,
       frames: 0,
       frameBytes,
-      contentBytes: contentBytes(scenario),
+      contentBytes: contentBytesOf(scenario),
     }),
   };
   return { ...layout, bytes: space.next };
@@ -212,7 +212,7 @@ function hostLayout(space: Space, scenario: Scenario): HostMemoryLayout {
   return hostMemoryLayout(space, { geometry, vmas, frames: guestFrames(scenario) });
 }
 
-function contentBytes(scenario: Scenario): number {
+function contentBytesOf(scenario: Scenario): number {
   return scenario.contents === 'page' ? pageBytesOf(scenario.machine) : LINE_CONTENT_BYTES;
 }
 

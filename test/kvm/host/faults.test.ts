@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { discardRange } from '../../../src/kvm/host/discard.ts';
 import { Geometry } from '../../../src/machine/geometry.ts';
 import { NO_FRAME } from '../../../src/machine/frames.ts';
-import { HostLab, area } from './host-lab.ts';
+import { HostLab, area, type HostLabOptions } from './host-lab.ts';
 
 const PAGE = 4096;
 const MIB = 2 ** 20;
@@ -52,7 +52,7 @@ describe('anonymous memory', () => {
       'end 1+1: page 1 W young',
     ]);
     expect([lab.read(1), lab.read(0), lab.owner(1)]).toEqual([77, 0, 2]);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('without frames a fault says so; what is present can still be pinned', () => {
@@ -60,7 +60,7 @@ describe('anonymous memory', () => {
     expect([lab.touch(0, false), lab.touch(1, true)]).toEqual([0, 1]);
     expect([lab.pin(2, true).status, lab.pin(0, true).status]).toEqual(['noMemory', 'noMemory']);
     expect(lab.touch(1, true)).toBe(1);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 });
 
@@ -86,10 +86,10 @@ describe('permission', () => {
   });
 });
 
-describe('transparent huge pages', () => {
-  const huge = (options = {}) =>
-    new HostLab([area('transparentHuge', 0, 5 * MIB)], { frames: 1600, ...options });
+const huge = (options: HostLabOptions = {}): HostLab =>
+  new HostLab([area('transparentHuge', 0, 5 * MIB)], { frames: 1600, ...options });
 
+describe('transparent huge pages', () => {
   test('a write takes an aligned block of frames and maps it as one', () => {
     const lab = huge();
     const pinned = lab.pin(5, true);
@@ -136,7 +136,7 @@ describe('transparent huge pages', () => {
     expect(filled.touch(0, true)).toBe(0);
     expect(filled.touch(512, true)).toBe(512);
     expect(filled.entry(512)).toBe('page 512 W young');
-    filled.check();
+    expect(filled.wrong()).toEqual([]);
   });
 
   test('freed blocks are used again as blocks', () => {
@@ -145,7 +145,7 @@ describe('transparent huge pages', () => {
       expect(lab.touch(1, true)).toBe(1);
       expect(lab.entry(1)).toBe('page 1 W young level 2');
       expect(drive(discardRange(lab.mm, lab.range(0, 512)))).toBe('done');
-      lab.check();
+      expect(lab.wrong()).toEqual([]);
     }
   });
 });

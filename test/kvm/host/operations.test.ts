@@ -31,7 +31,7 @@ describe('discard', () => {
     expect(read32(lab.mm.pages.frames.wordOf(lab.frame(0)))).toBe(POISON);
     // The last one freed comes first.
     expect([lab.touch(5, true), lab.touch(6, true)]).toEqual([1, 0]);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('a frame that is pinned lives on, owned by nobody', () => {
@@ -40,7 +40,7 @@ describe('discard', () => {
     drive(discardRange(lab.mm, lab.range(1, 1)));
     expect([lab.count(0), lab.owner(0)]).toEqual([1, 0]);
     drive(lab.host.unpin(frame));
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('the reaper does not block; a range across areas, hugetlb and devices are refused', () => {
@@ -82,7 +82,7 @@ describe('discard', () => {
       'none',
       'page 520 W young',
     ]);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('of shared memory only the mapping goes', () => {
@@ -92,7 +92,7 @@ describe('discard', () => {
     expect([lab.entry(1), lab.count(0), lab.owner(0)]).toEqual(['none', 1, -5]);
     lab.touch(1, false);
     expect(lab.read(1)).toBe(9);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 });
 
@@ -112,7 +112,7 @@ describe('areas', () => {
     ]);
     lab.touch(1, false);
     expect(lab.read(1)).toBe(0);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('mprotect takes W inside a bracket; after it is given back the next write takes it in place', () => {
@@ -141,7 +141,7 @@ describe('areas', () => {
     expect(lab.mm.pages.frames.accounts()).toEqual({ used: 4, free: 4 });
     expect(lab.mm.swap.accounts()).toEqual({ used: 1, free: 1 });
     expect(lab.pin(0, false).status).toBe('fault');
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 });
 
@@ -166,7 +166,7 @@ describe('copy on write', () => {
     ]);
     expect([lab.read(1), lab.owner(0), lab.owner(1), lab.count(0)]).toEqual([11, 0, 2, 1]);
     drive(lab.host.unpin(frame));
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('of a huge page: as a whole, or split', () => {
@@ -188,7 +188,7 @@ describe('copy on write', () => {
       45,
     ]);
     drive(lab.host.unpin(frame));
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 });
 
@@ -204,7 +204,7 @@ describe('moving', () => {
       0,
       2,
     ]);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('a pinned, absent, zero, isolated or hugetlb page is not migrated', () => {
@@ -226,7 +226,7 @@ describe('moving', () => {
     expect(drive(migratePage(lab.mm, lab.hva(1)))).toBe('skipped');
     if (move !== null) drive(endMove(lab.mm, move));
     expect(drive(migratePage(lab.mm, lab.hva(1)))).toBe('done');
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('a shared page moves in every area', () => {
@@ -246,7 +246,7 @@ describe('moving', () => {
       5,
       -5,
     ]);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('a page of a huge page: the block is split first', () => {
@@ -258,7 +258,7 @@ describe('moving', () => {
       'page 512 W young',
       33,
     ]);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('swap: a young page stays, an old one goes, and comes back with its contents', () => {
@@ -279,7 +279,7 @@ describe('moving', () => {
       'end 1+1: migrating W',
     ]);
     expect([lab.entry(1), lab.read(1), lab.count(0)]).toEqual(['swapped', 11, 0]);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
     lab.write(2, 22);
     expect(lab.pin(1, false)).toMatchObject({ frame: lab.frame(1), isWritable: false });
     expect([lab.read(1), lab.entry(1)]).toEqual([11, 'page 1 young']);
@@ -299,7 +299,7 @@ describe('moving', () => {
     expect([lab.read(2), lab.owner(1)]).toEqual([22, 3]);
     drive(discardRange(lab.mm, lab.range(1, 1)));
     expect(drive(reclaimPage(lab.mm, lab.hva(2)))).toBe('done');
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('poison: every access finds it, the frame is never used again', () => {
@@ -321,7 +321,7 @@ describe('moving', () => {
     expect(drive(poisonPage(lab.mm, lab.hva(1)))).toBe('skipped');
     drive(discardRange(lab.mm, lab.range(1, 1)));
     expect(lab.touch(1, true)).toBe(2);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 });
 
@@ -336,7 +336,7 @@ describe('huge pages', () => {
     ]);
     expect([lab.entry(511), lab.read(3)]).toEqual(['page 511 W young', 33]);
     expect(drive(splitBlock(lab.mm, lab.hva(3)))).toBe(false);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('collapse: the pages are gone before the end, the block appears after it', () => {
@@ -354,7 +354,7 @@ describe('huge pages', () => {
       51,
       0,
     ]);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('nothing to collapse, or something in the way: everything stays as it was', () => {
@@ -376,7 +376,7 @@ describe('huge pages', () => {
     lab.touch(5, false);
     expect(drive(collapseBlock(lab.mm, lab.hva(0)))).toBe('done');
     expect(lab.read(3)).toBe(33);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('no frames together: noMemory', () => {
@@ -384,7 +384,7 @@ describe('huge pages', () => {
     lab.write(1, 1);
     drive(splitBlock(lab.mm, lab.hva(1)));
     expect(drive(collapseBlock(lab.mm, lab.hva(1)))).toBe('noMemory');
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 });
 
@@ -406,14 +406,14 @@ describe('merging', () => {
       'end 2+1: page 0 young',
     ]);
     expect([lab.count(0), lab.count(1), lab.owner(0)]).toEqual([2, 0, -2]);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
     lab.write(3, 7);
     expect(drive(mergePages(lab.mm, lab.hva(1), lab.hva(3)))).toBe('done');
     expect(drive(migratePage(lab.mm, lab.hva(1)))).toBe('skipped');
     lab.write(2, 8);
     expect([1, 2, 3].map((page) => lab.read(page))).toEqual([7, 8, 7]);
     expect(lab.count(0)).toBe(2);
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
   });
 
   test('different, pinned, isolated, huge pages and a page with itself are not merged', () => {
@@ -431,7 +431,7 @@ describe('merging', () => {
     if (move !== null) drive(endMove(lab.mm, move));
     expect(drive(mergePages(lab.mm, lab.hva(1), lab.hva(1)))).toBe('skipped');
     expect(merge()).toBe('done');
-    lab.check();
+    expect(lab.wrong()).toEqual([]);
     const blocks = huge();
     blocks.touch(0, true);
     expect(drive(mergePages(blocks.mm, blocks.hva(0), blocks.hva(1)))).toBe('skipped');

@@ -37,13 +37,13 @@ export function secondaryWords(lab: { take(bytes: number): Word }, pages: number
 /** One agent's view. */
 export class SecondaryMmu implements MmuNotifier {
   readonly #lab: HostLab;
-  readonly #host: HostMemory;
+  readonly host: HostMemory;
   readonly #words: SecondaryWords;
   readonly #lock: SpinLock;
 
   constructor(lab: HostLab, host: HostMemory, words: SecondaryWords) {
     this.#lab = lab;
-    this.#host = host;
+    this.host = host;
     this.#words = words;
     this.#lock = new SpinLock(words.lock, AGENTS, STATISTICS.locks.table_zone);
     host.subscribe(this);
@@ -141,21 +141,21 @@ export class SecondaryMmu implements MmuNotifier {
     }
     write32(this.#page(page), word | YOUNG);
     const frame = this.#lab.frame(word >> FRAME_SHIFT);
-    if (!(yield* this.#host.isOwner(this.#lab.hva(page), frame, isWrite)))
+    if (!(yield* this.host.isOwner(this.#lab.hva(page), frame, isWrite)))
       throw new Error(`page ${page}: an access reached frame ${word >> FRAME_SHIFT} of another`);
-    return this.#host.mm.pages.frames.wordOf(frame);
+    return this.host.mm.pages.frames.wordOf(frame);
   }
 
   *#fault(page: number, isWrite: boolean): Op<void> {
     const sequence = yield* load32(this.#words.sequence, Order.acquire);
-    const pinned = yield* this.#host.pin(this.#lab.hva(page), isWrite);
+    const pinned = yield* this.host.pin(this.#lab.hva(page), isWrite);
     if (pinned.status !== 'page') throw new Error(`page ${page}: ${pinned.status}`);
     yield* this.#lock.lock();
     const isOpen = (yield* load32(this.#words.count, Order.acquire)) !== 0;
     const isLate = (yield* load32(this.#words.sequence, Order.once)) !== sequence;
     if (!isOpen && !isLate) this.#map(page, pinned.frame, pinned.isWritable ? WRITABLE : 0);
     yield* this.#lock.unlock();
-    yield* this.#host.unpin(pinned.frame);
+    yield* this.host.unpin(pinned.frame);
   }
 
   #map(page: number, frame: Phys, flags: number): void {
