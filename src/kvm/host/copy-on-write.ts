@@ -26,7 +26,7 @@ export function* makeWritable(mm: Mm, fault: HostFault, entry: HostEntry): Op<Fa
 function* reuse(mm: Mm, fault: HostFault, entry: HostEntry): Op<boolean> {
   const { table } = mm;
   yield* table.lock.lock();
-  const isSame = table.find(fault.hva).pte === entry.pte;
+  const isSame = table.isUnchangedLocked(entry, fault.hva);
   const isOurs = isSame && (!fault.area.isPrivate || (yield* isSoleUser(mm, entry)));
   if (isOurs) {
     const flags = flagsOf(entry.pte) | flagsFor(fault, false);
@@ -55,7 +55,7 @@ function* breakCow(mm: Mm, fault: HostFault, entry: HostEntry): Op<FaultOutcome>
   if (stateOf(entry.pte) === HostState.zero) return yield* replace(mm, fault, entry, NO_FRAME);
   const old = mm.pages.frameOf(numberOf(entry.pte));
   if (!(yield* frames.tryGet(old))) return 'ok';
-  const isSame = (yield* mm.table.load(fault.hva)).pte === entry.pte;
+  const isSame = yield* mm.table.isUnchanged(entry);
   const outcome = isSame ? yield* replace(mm, fault, entry, old) : 'ok';
   yield* frames.put(old);
   return outcome;
@@ -83,7 +83,7 @@ function* exchange(mm: Mm, fault: HostFault, entry: HostEntry, fresh: Phys): Op<
   const { table, pages } = mm;
   const { area, hva } = fault;
   yield* table.lock.lock();
-  const isSame = table.find(hva).pte === entry.pte;
+  const isSame = table.isUnchangedLocked(entry, hva);
   if (isSame) {
     yield* pages.frames.own(fresh, pages.ownerTag(area, hva));
     yield* table.setLocked(hva, LAST_LEVEL, NO_PTE);

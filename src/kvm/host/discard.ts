@@ -1,9 +1,9 @@
 /** Taking pages or permissions of a range away, while its area stays. */
 import type { Op } from '#port';
-import { HostFlag, NO_PTE, flagsOf, withFlags } from './host-pte.ts';
+import { HostFlag, flagsOf, withFlags } from './host-pte.ts';
 import type { HostResult, Mm } from './mm.ts';
 import type { HvaRange } from './mmu-notifier.ts';
-import { splitEdges } from './split.ts';
+import { isPartial, splitIfPartial } from './split.ts';
 import type { VmArea } from './vma.ts';
 import { zapRange } from './zap.ts';
 import type { Hva } from '../../machine/address.ts';
@@ -17,7 +17,6 @@ export function* discardRange(mm: Mm, range: HvaRange, mayBlock: boolean = true)
   const area = areaOf(mm, range);
   const isValid = area !== null && area.kind !== 'hugetlb' && area.kind !== 'pfnmap';
   if (isValid) {
-    yield* splitEdges(mm, range);
     yield* mm.notifier.invalidateRangeStart(range, mayBlock);
     yield* zapRange(mm, range);
     yield* mm.notifier.invalidateRangeEnd(range);
@@ -38,16 +37,18 @@ export function* writeProtectRange(mm: Mm, range: HvaRange): Op<HostResult> {
 /** Takes W from all entries of a range, announced. The mmap lock is held. */
 export function* clearWritable(mm: Mm, range: HvaRange): Op<void> {
   const { table } = mm;
-  yield* splitEdges(mm, range);
   yield* mm.notifier.invalidateRangeStart(range, true);
   const end = range.hva + range.bytes;
   for (let from: number = range.hva; from < end;) {
+    yield* splitIfPartial(mm, range, from as Hva);
     yield* table.lock.lock();
-    const { hva, level, pte } = table.find(from as Hva);
+    const entry = table.find(from as Hva);
+    const { hva, level, pte } = entry;
     const readOnly = withFlags(pte, flagsOf(pte) & ~HostFlag.writable);
-    if (pte !== NO_PTE && readOnly !== pte) yield* table.setLocked(hva, level, readOnly);
+    const isWhole = !isPartial(mm, range, entry);
+    if (isWhole && readOnly !== pte) yield* table.setLocked(hva, level, readOnly);
     yield* table.lock.unlock();
-    from = hva + mm.geometry.sizeOf(level);
+    if (isWhole) from = hva + mm.geometry.sizeOf(level);
   }
   yield* mm.notifier.invalidateRangeEnd(range);
 }

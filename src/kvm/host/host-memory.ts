@@ -1,5 +1,5 @@
 /** The host's user memory as KVM uses it: areas looked up, pages pinned, their use reported back. */
-import { Order, load32, type Op, type Word } from '#port';
+import type { Op, Word } from '#port';
 import type { RwLock } from '../../locking/rw-lock.ts';
 import type { Hva, Phys } from '../../machine/address.ts';
 import { NO_FRAME } from '../../machine/frames.ts';
@@ -107,7 +107,7 @@ export class HostMemory {
     if (stateOf(pte) !== HostState.page || (isWrite && !isWritable(pte))) return null;
     const frame = pages.frameOf(table.numberAt(entry, hva));
     if (!(yield* pages.frames.tryGet(frame))) return null;
-    if ((yield* load32(entry.at, Order.acquire)) === pte)
+    if (yield* table.isUnchanged(entry))
       return { status: 'page', frame, isWritable: isWritable(pte), level };
     yield* pages.frames.put(frame);
     return null;

@@ -67,6 +67,21 @@ export class HostTable {
     yield* store32(at, pte, Order.release);
   }
 
+  /**
+   * Whether the entry that holds `hva` is still the one that was looked at: the same place as well as the same value, which the entry of
+   * a block's first page has after a split. The lock is held.
+   */
+  isUnchangedLocked(entry: HostEntry, hva: Hva): boolean {
+    this.lock.assertHeld();
+    const { at, pte } = this.find(hva);
+    return at === entry.at && pte === entry.pte;
+  }
+
+  /** The same without the lock, for whoever has taken a reference since and asks whether it was in time. */
+  *isUnchanged(entry: HostEntry): Op<boolean> {
+    return (yield* load32(entry.at, Order.acquire)) === entry.pte;
+  }
+
   /** Whether the block of level 2 around `hva` maps nothing: neither as a block nor by pages. The lock is held. */
   isEmptyBlockLocked(hva: Hva): boolean {
     this.lock.assertHeld();

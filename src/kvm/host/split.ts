@@ -21,21 +21,24 @@ export function* splitBlock(mm: Mm, hva: Hva): Op<boolean> {
   return isBlock;
 }
 
-/** Splits the blocks that a range holds only a part of. */
-export function* splitEdges(mm: Mm, { hva, bytes }: HvaRange): Op<void> {
-  yield* splitAt(mm, hva);
-  yield* splitAt(mm, (hva + bytes) as Hva);
+/**
+ * Splits the huge page at `hva` if a range holds only a part of it: inside the range's own invalidation, for it may have been faulted in
+ * just before.
+ */
+export function* splitIfPartial(mm: Mm, range: HvaRange, hva: Hva): Op<void> {
+  if (isPartial(mm, range, yield* mm.table.load(hva))) yield* splitBlock(mm, hva);
+}
+
+/** Whether the entry is a transparent huge page that reaches beyond the range. */
+export function isPartial(mm: Mm, range: HvaRange, entry: HostEntry): boolean {
+  const { hva, bytes } = mm.table.rangeOf(entry);
+  const isInside = hva >= range.hva && hva + bytes <= range.hva + range.bytes;
+  return !isInside && isTransparentBlock(mm, entry);
 }
 
 export function isTransparentBlock(mm: Mm, entry: HostEntry): boolean {
   if (entry.level === LAST_LEVEL || entry.pte === NO_PTE) return false;
   return mm.vmas.covering(entry.hva)?.kind === 'transparentHuge';
-}
-
-function* splitAt(mm: Mm, hva: Hva): Op<void> {
-  if (mm.table.blockAt(hva).hva === hva || mm.vmas.covering(hva) === null) return;
-  const entry = yield* mm.table.load(hva);
-  if (isTransparentBlock(mm, entry)) yield* splitBlock(mm, hva);
 }
 
 function* splitLocked(mm: Mm, entry: HostEntry): Op<void> {

@@ -25,7 +25,7 @@ export function* swapIn(mm: Mm, fault: HostFault, entry: HostEntry): Op<FaultOut
   const { swap, table } = mm;
   const place = swapPlace(mm, entry);
   if (!(yield* swap.tryGet(place))) return 'ok';
-  const isSame = (yield* table.load(fault.hva)).pte === entry.pte;
+  const isSame = yield* table.isUnchanged(entry);
   const outcome = isSame ? yield* readBack(mm, fault, entry, place) : 'ok';
   yield* swap.put(place);
   return outcome;
@@ -39,7 +39,7 @@ function* readBack(mm: Mm, fault: HostFault, entry: HostEntry, place: Phys): Op<
   yield* copy(frames.wordOf(fresh), swap.wordOf(place), frames.layout.contentBytes);
   yield* frames.own(fresh, pages.ownerTag(fault.area, fault.hva));
   yield* table.lock.lock();
-  const isSame = table.find(fault.hva).pte === entry.pte;
+  const isSame = table.isUnchangedLocked(entry, fault.hva);
   const pte = hostPte(HostState.page, pages.numberOf(fresh), flagsFor(fault, false));
   if (isSame) yield* table.setLocked(fault.hva, LAST_LEVEL, pte);
   yield* table.lock.unlock();

@@ -150,6 +150,11 @@ export class HostLab {
     });
   }
 
+  /** The ticket word of a lock: 0 guest zone, 1 swap zone, 2 page table. */
+  lockAt(i: number): Word {
+    return this.#locks[i] as Word;
+  }
+
   /** Address of page `n` of the process. */
   hva(page: number): Hva {
     return (HVA_BASE + page * this.pageBytes) as Hva;

@@ -68,11 +68,11 @@ describe('discard', () => {
     lab.write(100, 3);
     drive(discardRange(lab.mm, lab.range(10, 510)));
     expect(lab.calls()).toEqual([
+      'start 10+510: page 10 W young level 2',
       'start 0+512: page 0 W young level 2',
       'end 0+512: page 0 W young',
       'start 512+512: page 512 W young level 2',
       'end 512+512: page 512 W young',
-      'start 10+510: page 10 W young',
       'end 10+510: none',
     ]);
     expect([lab.read(0), lab.read(100), lab.entry(9), lab.entry(519), lab.entry(520)]).toEqual([
@@ -83,6 +83,24 @@ describe('discard', () => {
       'page 520 W young',
     ]);
     expect(lab.wrong()).toEqual([]);
+  });
+
+  test('so is one that is write-protected in part', () => {
+    const lab = huge();
+    lab.write(0, 1);
+    drive(writeProtectRange(lab.mm, lab.range(2, 2)));
+    expect(lab.calls()).toEqual([
+      'start 2+2: page 2 W young level 2',
+      'start 0+512: page 0 W young level 2',
+      'end 0+512: page 0 W young',
+      'end 2+2: page 2 young',
+    ]);
+    expect([1, 2, 3, 4].map((page) => lab.entry(page))).toEqual([
+      'page 1 W young',
+      'page 2 young',
+      'page 3 young',
+      'page 4 W young',
+    ]);
   });
 
   test('of shared memory only the mapping goes', () => {

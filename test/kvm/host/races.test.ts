@@ -22,7 +22,7 @@ import { SecondaryMmu, secondaryWords, type SecondaryWords } from './secondary-m
 const PAGE = 4096;
 const MIB = 2 ** 20;
 
-/** What the host does, by name; each keeps contents. */
+/** What the host does; all but `drop` keep contents. */
 type HostAct = (lab: HostLab, host: HostMemory, page: number) => Op<unknown>;
 
 const migrate: HostAct = (lab, host, page) => migratePage(host.mm, lab.hva(page));
@@ -30,6 +30,7 @@ const swap: HostAct = (lab, host, page) => reclaimPage(host.mm, lab.hva(page));
 const collapse: HostAct = (lab, host) => collapseBlock(host.mm, lab.hva(0));
 const split: HostAct = (lab, host, page) => splitBlock(host.mm, lab.hva(page));
 const protect: HostAct = (lab, host, page) => writeProtectRange(host.mm, lab.range(page, 1));
+const drop: HostAct = (lab, host, page) => discardRange(host.mm, lab.range(page, 1));
 const merge: HostAct = (lab, host, page) => mergePages(host.mm, lab.hva(0), lab.hva(page));
 
 class GuestLab extends HostLab {
@@ -39,6 +40,13 @@ class GuestLab extends HostLab {
     super(vmas, { ...options, room: 0x4000 });
     this.secondary = secondaryWords(this, 1024);
   }
+}
+
+/** Four pages, or a huge one, and frames enough for all who take one before they give one back. */
+function labOf(kind: 'anonymous' | 'transparentHuge'): GuestLab {
+  const isHuge = kind === 'transparentHuge';
+  const frames = isHuge ? 3000 : 24;
+  return new GuestLab([area(kind, 0, isHuge ? 2 * MIB : 4 * PAGE)], { frames, swapFrames: 16 });
 }
 
 /** A guest that writes and reads its own word of a few pages; `mayVanish`: pages may be discarded. */
@@ -119,10 +127,7 @@ describe('contents survive', () => {
     },
   ])('$name under two guests and two agents of the host', ({ acts, kind, seeds }) => {
     const pages = 3;
-    const lab = new GuestLab([area(kind, 0, kind === 'anonymous' ? 4 * PAGE : 2 * MIB)], {
-      frames: kind === 'anonymous' ? 24 : 3000,
-      swapFrames: 16,
-    });
+    const lab = labOf(kind);
     lab.memory.baseline();
     for (let seed = 0; seed < seeds; seed++) {
       lab.memory.restore();
@@ -148,23 +153,60 @@ describe('contents survive', () => {
   });
 });
 
-test('discards race with guests and moves: a page is what was written or zero, nothing is lost', () => {
-  const lab = new GuestLab([area('anonymous', 0, 4 * PAGE)], { frames: 24, swapFrames: 16 });
-  const drop: HostAct = (_lab, host, page) => discardRange(host.mm, lab.range(page, 1));
-  const acts = [drop, migrate, swap, drop, merge];
-  const freed = new Counter(EventKind.frameFree);
-  lab.memory.baseline();
-  for (let seed = 0; seed < 500; seed++) {
-    lab.memory.restore();
-    const guests = [0, 1].map((id) => guestOf(lab, id, { pages: 3, turns: 5, mayVanish: true }));
-    const actors = [0, 1].map((i) => actorOf(lab, acts, { pages: 3, turns: 5, seed: seed + i }));
-    lab.run(new RandomScheduler(seed), [...guests.map(({ run }) => run), ...actors], [freed]);
-    expect(lab.wrong()).toEqual([]);
-    expect(new SecondaryMmu(lab, lab.view(), lab.secondary).wrong(3)).toEqual([]);
-    drive(exitMm(lab.mm));
-    expect(lab.wrong()).toEqual([]);
-  }
-  expect(freed.count).toBeGreaterThan(500);
+describe('discards race with guests and moves', () => {
+  const cases: readonly {
+    kind: 'anonymous' | 'transparentHuge';
+    acts: HostAct[];
+    seeds: number;
+  }[] = [
+    { kind: 'anonymous', acts: [drop, migrate, swap, drop, merge], seeds: 500 },
+    { kind: 'transparentHuge', acts: [drop, collapse, protect, swap, split, merge], seeds: 60 },
+  ];
+
+  test.each(cases)(
+    '$kind: a page is what was written or zero, nothing is lost',
+    ({ kind, acts, seeds }) => {
+      const lab = labOf(kind);
+      const freed = new Counter(EventKind.frameFree);
+      lab.memory.baseline();
+      for (let seed = 0; seed < seeds; seed++) {
+        lab.memory.restore();
+        const guests = [0, 1].map((id) =>
+          guestOf(lab, id, { pages: 3, turns: 5, mayVanish: true }),
+        );
+        const actors = [0, 1].map((i) =>
+          actorOf(lab, acts, { pages: 3, turns: 6, seed: seed + i }),
+        );
+        lab.run(new RandomScheduler(seed), [...guests.map(({ run }) => run), ...actors], [freed]);
+        const mapped = new SecondaryMmu(lab, lab.view(), lab.secondary).wrong(3);
+        expect({ seed, wrong: [...lab.wrong(), ...mapped] }).toEqual({ seed, wrong: [] });
+        drive(exitMm(lab.mm));
+        expect({ seed, wrong: lab.wrong() }).toEqual({ seed, wrong: [] });
+      }
+      expect(freed.count).toBeGreaterThan(seeds);
+    },
+  );
+});
+
+test('a block that is split while its first page is made writable stays split', () => {
+  const lab = new HostLab([area('transparentHuge', 0, 2 * MIB)], { frames: 600 });
+  lab.write(0, 5);
+  drive(writeProtectRange(lab.mm, lab.range(0, 512)));
+  const [writer, splitter] = [lab.view(), lab.view()];
+  const look = lab.lockAt(2);
+  let looks = 0;
+  const script = new Scripted([
+    // The second time it takes the page-table lock.
+    { agent: 0, until: ({ kind, at }) => kind === EventKind.add32 && at === look && ++looks === 2 },
+    { agent: 1, toEnd: true },
+  ]);
+  lab.run(script, [
+    () => touch(writer, lab.hva(0), true),
+    () => splitBlock(splitter.mm, lab.hva(0)),
+  ]);
+  expect(script.linesDone).toBe(2);
+  expect([lab.entry(0), lab.entry(1), lab.read(0)]).toEqual(['page 0 W young', 'page 1 young', 5]);
+  expect(lab.wrong()).toEqual([]);
 });
 
 describe('two at once', () => {

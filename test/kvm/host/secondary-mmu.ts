@@ -123,7 +123,7 @@ export class SecondaryMmu implements MmuNotifier {
       .map(({ page, word }) => ({ page, frame: word >> FRAME_SHIFT, word }))
       .filter(({ page, frame, word }) => {
         const entry = this.#lab.entry(page);
-        const isSame = entry.includes(` ${frame} `);
+        const isSame = this.#lab.index(this.host.lookup(this.#lab.hva(page))) === frame;
         return !isSame || ((word & WRITABLE) !== 0 && !entry.includes('W'));
       })
       .map(
