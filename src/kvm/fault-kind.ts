@@ -1,20 +1,24 @@
-/** What an abort was about (specification section 5B, profile `5.10`). Never both. */
-import type { FaultRecord } from '../machine/syndrome.ts';
+/** What an abort was about (specification section 5B, profile `5.10`). */
+import type { AccessKind } from '../machine/cpu.ts';
+import { FSC, type FaultRecord } from '../machine/syndrome.ts';
 
-export function isExecFault(fault: FaultRecord): boolean {
-  return fault.isInstructionAbort() && !fault.isStage1Walk();
-}
-
-/** A fault on a stage-1 walk counts as a write: the guest's walker may set an access flag. */
-export function isWriteFault(fault: FaultRecord): boolean {
-  if (fault.isStage1Walk()) return true;
-  return !fault.isInstructionAbort() && fault.writeNotRead();
+/**
+ * The access that faulted: one kind, so that nothing is a write and an execution at once. A fault on a stage-1 walk counts as a write,
+ * whatever the walk was for: the guest's walker may set an access flag.
+ */
+export function accessOf(fault: FaultRecord): AccessKind {
+  if (fault.isStage1Walk()) return 'write';
+  if (fault.isInstructionAbort()) return 'exec';
+  return fault.writeNotRead() ? 'write' : 'read';
 }
 
 /** Synchronous external aborts and parity or ECC errors, direct or on a walk. */
-export function isExternalAbort(fault: FaultRecord): boolean {
-  const { statusCode } = fault;
-  const isExternal = statusCode === 0x10 || (statusCode >= 0x14 && statusCode <= 0x17);
-  const isParity = statusCode === 0x18 || (statusCode >= 0x1c && statusCode <= 0x1f);
-  return isExternal || isParity;
+export function isExternalAbort({ statusCode, type }: FaultRecord): boolean {
+  const isDirect = statusCode === FSC.external || statusCode === FSC.parity;
+  return isDirect || type === FSC.externalOnWalk || type === FSC.parityOnWalk;
+}
+
+/** Whether the table itself was in the way: the faults that can be resolved. */
+export function isTableFault({ type }: FaultRecord): boolean {
+  return type === FSC.translation || type === FSC.access || type === FSC.permission;
 }

@@ -1,5 +1,5 @@
 /** Memslots: which guest frames exist, and which user addresses back them (specification section 5A). */
-import { Order, event, load32, or32, read32, store32, type Op, type Word } from '#port';
+import { Order, event, or32, read32, store32, type Op, type Word } from '#port';
 import { EventKind } from '../engine/events.ts';
 import type { Gfn, Hva } from '../machine/address.ts';
 
@@ -28,6 +28,8 @@ export function dirtyBitmapBytes(pages: number): number {
 
 export class Memslot {
   readonly layout: SlotLayout;
+  readonly isReadonly = false;
+  readonly isInvalid = false;
 
   constructor(layout: SlotLayout) {
     this.layout = layout;
@@ -41,6 +43,18 @@ export class Memslot {
     return (this.layout.hva + (gfn - this.layout.baseGfn) * this.layout.pageBytes) as Hva;
   }
 
+  get baseGfn(): Gfn {
+    return this.layout.baseGfn;
+  }
+
+  get pages(): number {
+    return this.layout.pages;
+  }
+
+  get hva(): Hva {
+    return this.layout.hva;
+  }
+
   /** First guest physical byte of the slot, and its size. */
   get ipa(): number {
     return this.layout.baseGfn * this.layout.pageBytes;
@@ -50,8 +64,8 @@ export class Memslot {
     return this.layout.pages * this.layout.pageBytes;
   }
 
-  *isLogging(): Op<boolean> {
-    return ((yield* load32(this.layout.flags, Order.acquire)) & SlotFlag.logDirty) !== 0;
+  isLogging(): boolean {
+    return (read32(this.layout.flags) & SlotFlag.logDirty) !== 0;
   }
 
   *enableLogging(): Op<void> {
@@ -84,8 +98,14 @@ export class Memslots {
     this.slots = slots;
   }
 
+  /** Nothing to hold up: slots are not replaced. */
+  *readLock(): Op<void> {}
+
+  *readUnlock(): Op<void> {}
+
   /** The slot of a guest frame, if there is one. */
-  lookup(gfn: Gfn): Memslot | undefined {
+  // oxlint-disable-next-line require-yield -- a list that can be replaced has to be loaded.
+  *lookup(gfn: Gfn): Op<Memslot | undefined> {
     if (this.#recent?.contains(gfn) === true) return this.#recent;
     const slot = this.slots.find((candidate) => candidate.contains(gfn));
     if (slot !== undefined) this.#recent = slot;

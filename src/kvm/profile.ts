@@ -9,7 +9,7 @@ import type { Stage2Operations } from './stage2-operations.ts';
 /** A fix that a profile carries although its release did not. */
 export interface Fix {
   readonly id: string;
-  /** Release that brought it. */
+  /** Release that brought it, or when it was posted. */
   readonly since: string;
   readonly what: string;
 }
@@ -24,9 +24,16 @@ export interface Profile {
   readonly ipaLimit: (host: HostKernel) => number;
 }
 
+/** Of the fault handler, which both generations of the table code share. */
+const SEQUENCE_FIX: Fix = {
+  id: 'sequence-under-mmap-lock',
+  since: '6.3',
+  what: 'a fault reads the notifier sequence before it releases the mmap lock, so that no block is built from an area that is gone',
+};
+
 const LEGACY: Profile = {
   name: 'legacy',
-  fixes: [],
+  fixes: [SEQUENCE_FIX],
   stage2: new LegacyStage2(),
   ipaLimit: legacyIpaLimit,
 };
@@ -43,6 +50,12 @@ const PROFILE_5_10: Profile = {
       id: 'unmap-table-hint',
       since: '6.9',
       what: 'removing an empty table invalidates without a level hint, so that walk caches are reached',
+    },
+    SEQUENCE_FIX,
+    {
+      id: 'top-up-to-dissolve',
+      since: 'posted in 2026',
+      what: 'the memcache is filled for every fault that gets a smaller leaf than it met, so that no execution finds it empty',
     },
   ],
   stage2: new RewrittenStage2(),

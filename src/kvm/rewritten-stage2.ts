@@ -1,5 +1,6 @@
 /** The table code that the rewrite brought, profile `5.10`: one walk for each fault. */
 import type { Op } from '#port';
+import type { Level } from '../machine/address.ts';
 import type { Descriptor } from '../machine/descriptor.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
@@ -13,18 +14,27 @@ import { stage2Destroy } from '../pgtable/stage2-init.ts';
 import { stage2Map } from '../pgtable/stage2-map.ts';
 import { Prot } from '../pgtable/stage2-prot.ts';
 import { stage2Unmap } from '../pgtable/stage2-unmap.ts';
+import { ladderLevel, type SlotPlace } from './mapping-size.ts';
 import type { FaultClass, FaultMapping, Stage2Operations } from './stage2-operations.ts';
 
 export class RewrittenStage2 implements Stage2Operations {
-  /** A permission fault needs no table, unless a write while logging may dissolve a block. */
-  needsTopUp({ isPermission, isWrite, logging }: FaultClass): boolean {
-    return !isPermission || (logging && isWrite);
+  hugetlbLevel(place: SlotPlace, hugeBytes: number): Level {
+    return ladderLevel(place, hugeBytes);
+  }
+
+  /**
+   * A permission fault needs no table, unless a block has to be dissolved: by a write while the slot logs, or (not seen by the release) by
+   * whatever gets a page where the faulting leaf was a block.
+   */
+  needsTopUp({ isPermission, isWrite, logging, size, leafSize }: FaultClass): boolean {
+    return !isPermission || (logging && isWrite) || size < leafSize;
   }
 
   /** Only permissions are missing if the faulting leaf has the mapping's size: they are added in place (invariant 60). */
   *faultIn(pgt: Stage2Pgtable, mapping: FaultMapping): Op<Outcome> {
-    const { ipa, size, frame: phys, cache } = mapping;
-    const prot = Prot.r | (mapping.isWritable ? Prot.w : 0) | (mapping.isExec ? Prot.x : 0);
+    const { size, frame: phys, cache } = mapping;
+    const ipa = Math.floor(mapping.ipa / size) * size;
+    const prot = protOf(mapping);
     if (mapping.isPermission && mapping.leafSize === size)
       return yield* stage2RelaxPerms(pgt, ipa, prot);
     return yield* stage2Map(pgt, { ipa, size, phys, prot, cache });
@@ -52,4 +62,8 @@ export class RewrittenStage2 implements Stage2Operations {
   *destroy(pgt: Stage2Pgtable): Op<void> {
     yield* stage2Destroy(pgt);
   }
+}
+
+function protOf({ isWritable, isExec, isDevice }: FaultMapping): number {
+  return Prot.r | (isWritable ? Prot.w : 0) | (isExec ? Prot.x : 0) | (isDevice ? Prot.device : 0);
 }

@@ -1,10 +1,11 @@
 /** What a generation of the stage-2 table code does for the KVM side: the strategy part of a profile. */
 import type { Op } from '#port';
-import type { Ipa, Phys } from '../machine/address.ts';
+import type { Ipa, Level, Phys } from '../machine/address.ts';
 import type { Descriptor } from '../machine/descriptor.ts';
 import type { TableCache } from '../pgtable/mm-ops.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
+import type { SlotPlace } from './mapping-size.ts';
 
 /** What a fault is, as far as table pages are concerned. */
 export interface FaultClass {
@@ -12,24 +13,30 @@ export interface FaultClass {
   readonly isPermission: boolean;
   /** Whether the slot logs dirty pages. */
   readonly logging: boolean;
+  /** Bytes of the mapping: a page or a block. */
+  readonly size: number;
+  /** Bytes of the leaf that lacked a permission. */
+  readonly leafSize: number;
 }
 
 /** A fault whose host page is pinned: what the last steps of section 5E decide on. */
 export interface FaultMapping extends FaultClass {
+  /** Of the page that faulted, also where a block around it is mapped. */
   readonly ipa: Ipa;
-  /** Bytes of the mapping: a page or a block. */
-  readonly size: number;
+  /** Aligned to `size`. */
   readonly frame: Phys;
   readonly isExec: boolean;
   /** Whether the host lets the page be written, and no write to it has to be seen. */
   readonly isWritable: boolean;
-  /** Bytes of the leaf that lacked a permission. */
-  readonly leafSize: number;
+  /** Not memory of the machine: never executable. */
+  readonly isDevice: boolean;
   readonly cache: TableCache;
 }
 
 /** `mmu_lock` is held on every call but `destroy`. An outcome is that of the walk. */
 export interface Stage2Operations {
+  /** The level that a hugetlb page is mapped at (steps 4 and 5). */
+  hugetlbLevel(place: SlotPlace, hugeBytes: number): Level;
   /** Whether the memcache is topped up before the lock is taken (section 5E, step 6). */
   needsTopUp(fault: FaultClass): boolean;
   /** Maps the page of a fault, or gives its leaf the permission it lacked (step 15). */

@@ -16,6 +16,7 @@ import type { Outcome } from '../pgtable/outcome.ts';
 import { stage2FreeUnlinked } from '../pgtable/parallel/unlinked.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
 import { stage2Handle, type Stage2Config } from '../pgtable/stage2-init.ts';
+import type { SlotPlace } from './mapping-size.ts';
 import type { FaultMapping, Stage2Operations } from './stage2-operations.ts';
 import { Stage2Root } from './stage2-root.ts';
 import { TablePages } from './table-pages.ts';
@@ -67,6 +68,11 @@ export class Twin implements Stage2Operations {
     const pgt = yield* this.#root.pgt();
     if (pgt === null) throw new Error('a twin without a table');
     return pgt;
+  }
+
+  /** Of the live table. */
+  hugetlbLevel(place: SlotPlace, hugeBytes: number): Level {
+    return this.#live.hugetlbLevel(place, hugeBytes);
   }
 
   /** Always: what is kept out below may turn a change of permissions into a mapping. */

@@ -1,22 +1,57 @@
 /** A vCPU as its own thread sees it. */
-import type { FaultRecord } from '../machine/syndrome.ts';
+import type { Hva, Ipa } from '../machine/address.ts';
+import { FaultRecord } from '../machine/syndrome.ts';
+import type { Outcome } from '../pgtable/outcome.ts';
 import type { Memcache } from './memcache.ts';
+import type { MmioAccess } from './mmio.ts';
+import { Registers, type RegisterValue } from './registers.ts';
 
 /** An exception that the host injected into the guest. */
-export type Injected = 'prefetchAbort' | 'dataAbort' | 'systemError';
+export interface Injection {
+  readonly exception: 'prefetchAbort' | 'dataAbort' | 'systemError';
+  /** FAR of an abort; an SError has none. */
+  readonly far: number | null;
+}
 
-export interface Vcpu {
-  readonly memcache: Memcache;
-  /** Offset of the counter of notifier retries in the agent's statistics block. */
-  readonly retried: number;
-  /** ESR, FAR and HPFAR of the fault being handled. */
-  fault: FaultRecord;
-  /** The last exception injected; the guest that would take it is not modelled. */
-  injected: Injected | null;
+/** What user space is told. */
+export type Exit =
+  /** A decoded load or store; `value`: what a store stores. `completeMmio` ends it. */
+  | { readonly reason: 'mmio'; readonly access: MmioAccess; readonly value: RegisterValue }
+  /** An access that is not decoded: CM, WnR and FSC of its ISS. */
+  | { readonly reason: 'nisv'; readonly iss: number; readonly ipa: Ipa };
+
+/** The signal that tells user space of broken memory (SIGBUS, BUS_MCEERR_AR). */
+export interface PoisonSignal {
+  readonly hva: Hva;
+  /** log2 of the bytes that are gone (si_addr_lsb). */
+  readonly shift: number;
 }
 
 /**
- * How handling an abort ends. `resume`: back to the guest (1 in the kernel). `mmio`, `noSyndrome`: to user space, for an access outside
- * every slot, with and without a decoded instruction. `fault`: -EFAULT. `noMemory`: -ENOMEM.
+ * How handling an abort ends. `resume`: back to the guest (1 in the kernel). `exit`: to user space, with `Vcpu.exit` (0). The others
+ * are errors that user space gets: `noSystemCall` is -ENOSYS, of a not decoded access that it did not volunteer for; `fault` -EFAULT; else
+ * see {@link Outcome}, of which a lost race is none: the guest simply faults again.
  */
-export type AbortResult = 'resume' | 'mmio' | 'noSyndrome' | 'fault' | 'noMemory';
+export type AbortResult = 'resume' | 'exit' | 'noSystemCall' | Exclude<Outcome, 'ok' | 'again'>;
+
+export class Vcpu {
+  readonly memcache: Memcache;
+  /** Offset of the counter of notifier retries in the agent's statistics block. */
+  readonly retried: number;
+  readonly registers: Registers = new Registers();
+  /** ESR, FAR and HPFAR of the fault being handled. */
+  fault: FaultRecord = new FaultRecord(0, 0, 0);
+  /** The last exception injected; the guest that would take it is not modelled. */
+  injected: Injection | null = null;
+  /** The last exit to user space. */
+  exit: Exit | null = null;
+  /** The last signal for broken memory. */
+  signal: PoisonSignal | null = null;
+  /** Bytes of instructions that the host stepped over for the guest. */
+  pcAdvance = 0;
+
+  constructor(options: { readonly memcache: Memcache; readonly retried: number }) {
+    this.memcache = options.memcache;
+    this.retried = options.retried;
+  }
+}

@@ -10,6 +10,7 @@ import { decodeVtcr, encodeVttbr, type Stage2Registers } from '../machine/vtcr.t
 import type { SpinLock } from '../locking/spin-lock.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
 import type { Stage2Config } from '../pgtable/stage2-init.ts';
+import type { AbortPolicy } from './abort-policy.ts';
 import type { HostMemory } from './host/host-memory.ts';
 import type { Memslots } from './memslots.ts';
 import type { Notifier } from './notifier.ts';
@@ -32,6 +33,7 @@ export interface VmParts {
   readonly memslots: Memslots;
   readonly host: HostMemory;
   readonly root: Stage2Root;
+  readonly policy: AbortPolicy;
   /** The second table, with `--twin`; `stage2` changes it, too. */
   readonly twin: Twin | null;
 }

@@ -7,8 +7,19 @@ import type { Ipa, Level } from './address.ts';
 /** Exception classes of aborts from a lower exception level. */
 export const EC = { instructionAbortLow: 0x20, dataAbortLow: 0x24 } as const;
 
-/** Fault status code types: FSC bits 5:2 in place. The level is in bits 1:0. */
-export const FSC = { translation: 0x04, access: 0x08, permission: 0x0c } as const;
+/**
+ * Fault status code types: FSC bits 5:2 in place. The level is in bits 1:0: of the leaf that was found, or of the entry where the walk
+ * stopped. Synchronous external aborts and parity or ECC errors are direct (no level) or happened on a walk.
+ */
+export const FSC = {
+  translation: 0x04,
+  access: 0x08,
+  permission: 0x0c,
+  external: 0x10,
+  externalOnWalk: 0x14,
+  parity: 0x18,
+  parityOnWalk: 0x1c,
+} as const;
 const FSC_TYPE_MASK = 0x3c;
 const FSC_MASK = 0x3f;
 const LEVEL_MASK = 3;
@@ -16,8 +27,15 @@ const LEVEL_MASK = 3;
 const EC_SHIFT = 26;
 const IL = 1 << 25;
 const ISV = 1 << 24;
-/** SAS, bits 23:22: a doubleword. */
-const SAS_DOUBLEWORD = 3 << 22;
+/** SAS, bits 23:22: log2 of the bytes of an access. */
+const SAS_SHIFT = 22;
+const SAS_MASK = 3;
+const SAS_DOUBLEWORD = 3 << SAS_SHIFT;
+const SSE = 1 << 21;
+/** SRT, bits 20:16: the register transferred. */
+const SRT_SHIFT = 16;
+const SRT_MASK = 0x1f;
+const SF = 1 << 15;
 const CM = 1 << 8;
 const S1PTW = 1 << 7;
 const WNR = 1 << 6;
@@ -25,6 +43,10 @@ const WNR = 1 << 6;
 const PAGE_4K = 4096;
 /** HPFAR_EL2.FIPA starts at bit 4. */
 const FIPA_WEIGHT = 16;
+
+/** A64 and A32 instructions, and 16-bit T32 ones. */
+const INSTRUCTION_BYTES = 4;
+const SHORT_INSTRUCTION_BYTES = 2;
 
 /** What the hardware reports of one fault. */
 export class FaultRecord {
@@ -93,8 +115,43 @@ export class FaultRecord {
     return (this.esr & WNR) !== 0;
   }
 
-  /** Page-aligned faulting IPA, from HPFAR (4K units for every granule). */
+  /** Bytes of the access: 1, 2, 4 or 8. Like the next three only of a data abort with a valid syndrome. */
+  get accessBytes(): number {
+    return 1 << ((this.esr >>> SAS_SHIFT) & SAS_MASK);
+  }
+
+  /** The general register transferred; 31 is XZR. */
+  get register(): number {
+    return (this.esr >>> SRT_SHIFT) & SRT_MASK;
+  }
+
+  /** A load that extends the sign of what it loads. */
+  isSignExtended(): boolean {
+    return (this.esr & SSE) !== 0;
+  }
+
+  /** The register transferred is an X register, not a W register. */
+  is64Bit(): boolean {
+    return (this.esr & SF) !== 0;
+  }
+
+  /** Length of the trapped instruction, from IL. */
+  get instructionBytes(): number {
+    return (this.esr & IL) !== 0 ? INSTRUCTION_BYTES : SHORT_INSTRUCTION_BYTES;
+  }
+
+  /** What of the ISS means something without a valid syndrome: CM, WnR and FSC. */
+  get issWithoutSyndrome(): number {
+    return this.esr & (CM | WNR | FSC_MASK);
+  }
+
+  /** Faulting IPA down to the 4 KiB page, from HPFAR (4K units for every granule). */
   faultIpa(): Ipa {
     return (Math.floor(this.hpfar / FIPA_WEIGHT) * PAGE_4K) as Ipa;
+  }
+
+  /** The same with the offset in the page, from FAR. */
+  exactIpa(): Ipa {
+    return (this.faultIpa() + (this.far % PAGE_4K)) as Ipa;
   }
 }

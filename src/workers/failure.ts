@@ -1,5 +1,11 @@
 /** Ways in which an agent ends a run without a bug of the simulator. */
-export type FailureKind = 'livelock' | 'outsideSlots' | 'fault' | 'noMemory' | 'injected';
+export type FailureKind =
+  | 'livelock'
+  | 'outsideSlots'
+  | 'fault'
+  | 'noMemory'
+  | 'injected'
+  | 'poisoned';
 
 /** Thrown by an agent; a thread hands it to the main thread as a value. */
 export class AgentFailure extends Error {
@@ -18,5 +24,6 @@ const TEXT: Readonly<Record<FailureKind, string>> = {
   outsideSlots: 'no memslot backs the address',
   fault: 'the fault handler failed (-EFAULT)',
   noMemory: 'the host is out of memory; raise machine.memory of the workload',
+  poisoned: 'the memory behind the address is broken (SIGBUS)',
   injected: 'the host injected an abort into the guest',
 };

@@ -17,7 +17,7 @@ import {
 import { sampleInto } from '../engine/histogram.ts';
 import { handleGuestAbort } from '../kvm/guest-abort.ts';
 import { systemOff } from '../kvm/psci.ts';
-import type { AbortResult, Vcpu } from '../kvm/vcpu.ts';
+import { Vcpu, type AbortResult } from '../kvm/vcpu.ts';
 import type { Ipa } from '../machine/address.ts';
 import { FAULTED, type AccessKind, type Cpu } from '../machine/cpu.ts';
 import { FSC } from '../machine/syndrome.ts';
@@ -57,12 +57,7 @@ export class VcpuAgent implements Actor {
     this.#id = id;
     this.#seed = seed;
     this.#cpu = cpuOf(world, id);
-    this.#vcpu = {
-      memcache: memcacheFor(world, id),
-      retried: STATISTICS.retried,
-      fault: this.#cpu.fault,
-      injected: null,
-    };
+    this.#vcpu = new Vcpu({ memcache: memcacheFor(world, id), retried: STATISTICS.retried });
     this.#log = new AccessLog(world.layout, id);
   }
 
@@ -170,6 +165,7 @@ export class VcpuAgent implements Actor {
     if (isSampled) sampleInto(statistics.latencyNs, now() - since);
     if (result !== 'resume') throw new AgentFailure(FAILURE_OF[result], this.#where(ipa, kind));
     if (this.#vcpu.injected !== null) throw new AgentFailure('injected', this.#where(ipa, kind));
+    if (this.#vcpu.signal !== null) throw new AgentFailure('poisoned', this.#where(ipa, kind));
   }
 
   #where(ipa: Ipa, kind: AccessKind): string {
@@ -178,9 +174,12 @@ export class VcpuAgent implements Actor {
 }
 
 const FAILURE_OF = {
-  mmio: 'outsideSlots',
-  noSyndrome: 'outsideSlots',
+  exit: 'outsideSlots',
+  noSystemCall: 'outsideSlots',
   fault: 'fault',
+  invalid: 'fault',
+  outOfRange: 'fault',
+  notPermitted: 'fault',
   noMemory: 'noMemory',
 } as const satisfies Record<Exclude<AbortResult, 'resume'>, string>;
 

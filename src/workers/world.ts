@@ -1,5 +1,8 @@
 /** The simulated world as one agent sees it: objects of its own over the words of all. */
+import type { Op } from '#port';
+import { PLAIN_POLICY } from '../kvm/abort-policy.ts';
 import { HostMemory } from '../kvm/host/host-memory.ts';
+import type { Pinned } from '../kvm/host/pinned.ts';
 import { Memcache } from '../kvm/memcache.ts';
 import { Memslot, Memslots } from '../kvm/memslots.ts';
 import { Notifier } from '../kvm/notifier.ts';
@@ -11,7 +14,7 @@ import { ipaBitsOfType } from '../kvm/vm-type.ts';
 import { Vm } from '../kvm/vm.ts';
 import { RwLock } from '../locking/rw-lock.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
-import type { Vmid } from '../machine/address.ts';
+import type { Hva, Vmid } from '../machine/address.ts';
 import { CPU_CACHE_BYTES, Cpu } from '../machine/cpu.ts';
 import { FrameZone, PhysicalMemory } from '../machine/frames.ts';
 import { geometryOf } from '../machine/shape.ts';
@@ -88,6 +91,7 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
       mmuLock,
     }),
     memslots: new Memslots(layout.slots.map((slot) => new Memslot(slot))),
+    policy: PLAIN_POLICY,
     host: hostMemoryOf(layout, memory.guest),
     root: new Stage2Root({
       word: layout.words.stage2Root,
@@ -99,10 +103,20 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
   return { scenario, layout, memory, interconnect, vm };
 }
 
+/**
+ * A host whose changes nobody is told of: every page gets a frame of its own at once. A read would map the zero page otherwise, and the
+ * copy that the first write makes would not reach stage 2.
+ */
+class UnwatchedHost extends HostMemory {
+  override *pin(hva: Hva): Op<Pinned> {
+    return yield* super.pin(hva, true);
+  }
+}
+
 /** The host's user memory, in frames of this zone. */
 export function hostMemoryOf(layout: Layout, frames: FrameZone): HostMemory {
   const { agents, rwLocks } = layout;
-  return new HostMemory({
+  return new UnwatchedHost({
     layout: layout.host,
     frames,
     swap: new FrameZone(layout.swapZone, spinLock(layout, 'swap_zone')),

@@ -98,6 +98,7 @@ class TwinBench {
         isWrite: false,
         isExec: false,
         isPermission: false,
+        isDevice: false,
         isWritable: what.isWrite === true || !this.logging,
         logging: this.logging,
         leafSize: this.live.geometry.sizeOf(this.leaf(ipa).level),
@@ -228,6 +229,7 @@ function raw(bench: TwinBench, mapping: Partial<FaultMapping>): boolean {
     isWrite: false,
     isExec: false,
     isPermission: true,
+    isDevice: false,
     isWritable: false,
     logging: true,
     leafSize: PAGE,
@@ -321,7 +323,8 @@ describe('where both may differ, and what the check does about it', () => {
     const bench = new TwinBench(PLAIN);
     const cache = new LimitedCache(bench.zone, 1);
     const mapping = { ipa: AT as Ipa, size: PAGE, frame: bench.physOf(AT), isPermission: false };
-    const shared = { isWrite: false, isExec: false, isWritable: true, logging: false };
+    const kind = { isWrite: false, isExec: false, isDevice: false };
+    const shared = { ...kind, isWritable: true, logging: false };
     const fault = { ...mapping, ...shared, leafSize: PAGE, cache };
     expect(drive(bench.twin.faultIn(bench.live, fault))).toBe('noMemory');
     const [live, twin] = bench.digests();

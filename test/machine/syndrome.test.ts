@@ -63,4 +63,32 @@ describe('a record from outside', () => {
     expect([external.statusCode, external.type]).toEqual([0x10, 0x10]);
     expect([FSC.translation, FSC.access, FSC.permission]).not.toContain(external.type);
   });
+
+  test.each([
+    ['LDRSB W', 0x9320_0007, { accessBytes: 1, register: 0, instructionBytes: 4 }, [true, false]],
+    ['LDRH W3', 0x9343_0007, { accessBytes: 2, register: 3, instructionBytes: 4 }, [false, false]],
+    ['LDR W31', 0x939f_0007, { accessBytes: 4, register: 31, instructionBytes: 4 }, [false, false]],
+    ['STR X16', 0x93d0_8047, { accessBytes: 8, register: 16, instructionBytes: 4 }, [false, true]],
+    [
+      'a short LDR',
+      0x9180_0007,
+      { accessBytes: 4, register: 0, instructionBytes: 2 },
+      [false, false],
+    ],
+  ])('says by SAS, SRT, SSE, SF and IL what %s does', (_, esr, numbers, [isSigned, is64Bit]) => {
+    const fault = new FaultRecord(esr, 0, 0);
+    expect(fault).toMatchObject(numbers);
+    expect(fault.hasValidSyndrome()).toBe(true);
+    expect([fault.isSignExtended(), fault.is64Bit()]).toEqual([isSigned, is64Bit]);
+  });
+
+  test('without a valid syndrome is CM, WnR and FSC', () => {
+    expect(new FaultRecord(0x93ff_ffff, 0, 0).issWithoutSyndrome).toBe(0x17f);
+    expect(new FaultRecord(0x9200_0087, 0, 0).issWithoutSyndrome).toBe(0x007);
+  });
+
+  test('has its address to the byte from HPFAR and the low 12 bits of FAR', () => {
+    const fault = new FaultRecord(0x9200_0007, 0xffff_7654_3ab9, 0x40_2030);
+    expect([fault.faultIpa(), fault.exactIpa()]).toEqual([0x4020_3000, 0x4020_3ab9]);
+  });
 });

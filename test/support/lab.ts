@@ -5,7 +5,7 @@ import { Execution, type Scheduler } from '../../src/engine/execution.ts';
 import type { ScriptLine } from '../../src/explore/scripted.ts';
 import { handleGuestAbort } from '../../src/kvm/guest-abort.ts';
 import type { Memslot } from '../../src/kvm/memslots.ts';
-import type { AbortResult, Vcpu } from '../../src/kvm/vcpu.ts';
+import { Vcpu, type AbortResult } from '../../src/kvm/vcpu.ts';
 import type { Ipa, Level, Phys } from '../../src/machine/address.ts';
 import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
 import { FAULTED, type AccessKind, type Cpu } from '../../src/machine/cpu.ts';
@@ -54,12 +54,7 @@ export class Guest {
   constructor(lab: Lab, id: number) {
     this.world = lab.view();
     this.cpu = cpuOf(this.world, id);
-    this.vcpu = {
-      memcache: memcacheFor(this.world, id),
-      retried: STATISTICS.retried,
-      fault: this.cpu.fault,
-      injected: null,
-    };
+    this.vcpu = new Vcpu({ memcache: memcacheFor(this.world, id), retried: STATISTICS.retried });
   }
 
   /** One access from the host into the guest and back; a fault is handled once and nothing repeated. Whether it faulted. */

@@ -1,5 +1,6 @@
 /** The table code that the rewrite replaced, profile `legacy`: leaves are built from scratch, a write permission fault takes two walks. */
 import type { Op } from '#port';
+import type { Level } from '../../machine/address.ts';
 import type { Descriptor } from '../../machine/descriptor.ts';
 import { legacyFault } from '../../pgtable/legacy/fault.ts';
 import { legacyAge, legacyMkyoung } from '../../pgtable/legacy/leaf.ts';
@@ -7,16 +8,21 @@ import { legacyFreePgd, legacyUnmap } from '../../pgtable/legacy/unmap.ts';
 import { legacyWrprotect } from '../../pgtable/legacy/wrprotect.ts';
 import type { Outcome } from '../../pgtable/outcome.ts';
 import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
+import { exactLevel, type SlotPlace } from '../mapping-size.ts';
 import type { FaultMapping, Stage2Operations } from '../stage2-operations.ts';
 
 export class LegacyStage2 implements Stage2Operations {
+  hugetlbLevel(place: SlotPlace, hugeBytes: number): Level {
+    return exactLevel(place, hugeBytes);
+  }
+
   /** On every fault: any of them may need tables. */
   needsTopUp(): boolean {
     return true;
   }
 
   *faultIn(pgt: Stage2Pgtable, mapping: FaultMapping): Op<Outcome> {
-    return yield* legacyFault(pgt, { ...mapping, isDevice: false });
+    return yield* legacyFault(pgt, mapping);
   }
 
   *unmap(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
