@@ -38,13 +38,12 @@ const planted = {
   },
   throws: {
     file: 'src/kvm/user-mem-abort.ts',
-    find: '  const { slot } = fault;',
-    replace:
-      "  const { slot } = fault;\n  if (isWriteFault(vcpu.fault)) throw new Error('planted bug');",
+    find: '  // 6',
+    replace: "  if (request.access === 'write') throw new Error('planted bug');",
   },
   noMemory: {
-    file: 'src/kvm/user-mem-abort.ts',
-    find: "  return outcome === 'ok' || outcome === 'again' ? 'resume' : 'fault';",
+    file: 'src/kvm/guest-abort.ts',
+    find: "  return result === 'ok' || result === 'again' ? 'resume' : result;",
     replace: "  return 'noMemory';",
   },
   harmless: {
@@ -114,7 +113,7 @@ describe.each(engines)('on engine %s', (engine) => {
   });
 
   test('an abort ends the run, even in code that never ends', async () => {
-    const endless = { ...planted.throws, replace: '  for (;;);\n  const { slot } = fault;' };
+    const endless = { ...planted.throws, replace: '  for (;;);' };
     const close = vi.spyOn(AgentPool.prototype, 'close');
     const abort = new AbortController();
     let looks = 0;
