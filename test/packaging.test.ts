@@ -54,9 +54,9 @@ describe('an installed package', () => {
       const edit = join(folder, 'edit.yaml');
       writeFileSync(
         edit,
-        `file: src/kvm/host-operations.ts
-find: return yield* this.#stage2.wrprotect(pgt, ipa, size);
-replace: return 'ok';
+        `file: src/kvm/dirty-log.ts
+find: yield* applyRange(vm, slot, 'wrprotect');
+replace: ''
 `,
       );
       const argv = ['run', 'permission-storm', '-v', '1', '--engine', engine, '--json', '-'];

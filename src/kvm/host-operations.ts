@@ -1,64 +1,28 @@
-/** What the host does to a VM's memory: dirty logging's write-protection, and taking pages away. */
+/** What user space and the host do to whole slots of a VM: dirty logging on, pages taken away. */
 import type { Op } from '#port';
-import type { Outcome } from '../pgtable/outcome.ts';
-import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
+import { writeProtectSlotLocked } from './dirty-log.ts';
 import { discardRange } from './host/discard.ts';
-import type { Memslot } from './memslots.ts';
-import { applyRangeLocked, type RangeOperation } from './range.ts';
-import type { Stage2Operations } from './stage2-operations.ts';
+import { regionOf, setMemoryRegionLocked } from './memslot-update.ts';
+import { SlotFlag, USER_FLAGS, type Memslot } from './memslots.ts';
 import type { Vm } from './vm.ts';
 
-class Wrprotect implements RangeOperation {
-  readonly #stage2: Stage2Operations;
-
-  constructor(stage2: Stage2Operations) {
-    this.#stage2 = stage2;
+/** Turns dirty logging on; of a slot that logs already, all pages are write-protected again. */
+export function* enableDirtyLog(vm: Vm, { id }: Memslot): Op<void> {
+  const { memslots } = vm.parts;
+  yield* memslots.slotsLock.lock();
+  const slot = (yield* memslots.allLocked()).find((candidate) => candidate.id === id);
+  if (slot === undefined) throw new Error(`dirty log of slot ${id}, which is gone`);
+  if (slot.hasBitmap) yield* writeProtectSlotLocked(vm, slot);
+  else {
+    const flags = (slot.flags & USER_FLAGS) | SlotFlag.logDirty;
+    const outcome = yield* setMemoryRegionLocked(vm, { ...regionOf(slot), flags });
+    if (outcome !== 'ok') throw new Error(`dirty log of slot ${id}: ${outcome}`);
   }
-
-  *apply(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
-    return yield* this.#stage2.wrprotect(pgt, ipa, size);
-  }
+  yield* memslots.slotsLock.unlock();
 }
 
-class Unmap implements RangeOperation {
-  readonly #stage2: Stage2Operations;
-
-  constructor(stage2: Stage2Operations) {
-    this.#stage2 = stage2;
-  }
-
-  *apply(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
-    return yield* this.#stage2.unmap(pgt, ipa, size);
-  }
-}
-
-/**
- * Turns dirty logging on and write-protects the slot (specification section 5J): the flag first, so that no later fault grants W
- * for a read; then W off everywhere; then, the lock released, one flush before anything relies on it.
- */
-export function* enableDirtyLog(vm: Vm, slot: Memslot): Op<void> {
-  yield* slot.enableLogging();
-  const { mmuLock, mmu, stage2 } = vm.parts;
-  const range = { ipa: slot.ipa, size: slot.bytes };
-  yield* mmuLock.lock();
-  const outcome = yield* applyRangeLocked(vm, range, new Wrprotect(stage2));
-  yield* mmuLock.unlock();
-  if (outcome !== 'ok') throw new Error(`write-protecting a slot: ${outcome}`);
-  yield* mmu.tlbFlushVmid();
-}
-
-/** The host takes a slot's pages back (MADV_DONTNEED): notifier start, unmap, free, end. Unmapping flushed the TLBs itself. */
+/** The host takes a slot's pages back (MADV_DONTNEED), between a start and an end that it tells the VM's notifier. */
 export function* discardSlot(vm: Vm, slot: Memslot): Op<void> {
-  const { mmuLock, notifier, host, stage2 } = vm.parts;
-  const range = { ipa: slot.ipa, size: slot.bytes };
-  yield* mmuLock.lock();
-  yield* notifier.startLocked();
-  const outcome = yield* applyRangeLocked(vm, range, new Unmap(stage2));
-  yield* mmuLock.unlock();
-  if (outcome !== 'ok') throw new Error(`unmapping a slot: ${outcome}`);
-  const discarded = yield* discardRange(host.mm, { hva: slot.layout.hva, bytes: slot.bytes });
+  const discarded = yield* discardRange(vm.parts.host.mm, slot);
   if (discarded !== 'done') throw new Error(`discarding a slot: ${discarded}`);
-  yield* mmuLock.lock();
-  yield* notifier.endLocked();
-  yield* mmuLock.unlock();
 }

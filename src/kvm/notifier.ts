@@ -39,6 +39,13 @@ export class Notifier {
     return (yield* load32(this.#sequence, Order.once)) !== sequence;
   }
 
+  /** What was looked up before is stale: the host replaces one page by another. */
+  *changeLocked(): Op<void> {
+    this.#lock.assertHeld();
+    const sequence = yield* load32(this.#sequence, Order.once);
+    yield* store32(this.#sequence, (sequence + 1) | 0, Order.release);
+  }
+
   /** Opens an invalidation: faults retry until `endLocked`. */
   *startLocked(): Op<void> {
     this.#lock.assertHeld();
@@ -49,9 +56,7 @@ export class Notifier {
 
   /** Closes it: sequence before count, in this order, so that a reader of the count cannot miss the sequence. */
   *endLocked(): Op<void> {
-    this.#lock.assertHeld();
-    const sequence = yield* load32(this.#sequence, Order.once);
-    yield* store32(this.#sequence, (sequence + 1) | 0, Order.release);
+    yield* this.changeLocked();
     const count = yield* load32(this.#count, Order.once);
     if (count < 1) throw new Error('notifier end without start');
     yield* store32(this.#count, count - 1, Order.release);

@@ -1,39 +1,55 @@
 /** Operations over long ranges under `mmu_lock` (specification section 5H). */
 import type { Op } from '#port';
-import type { Outcome } from '../pgtable/outcome.ts';
-import type { Pgtable, Stage2Pgtable } from '../pgtable/pgtable.ts';
+import type { Pgtable } from '../pgtable/pgtable.ts';
 import type { Vm } from './vm.ts';
 
-/** An operation on one chunk of a range, by a small object instead of a closure. */
-export interface RangeOperation {
-  apply(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome>;
+/** Bytes of guest physical memory: whole pages. */
+export interface IpaRange {
+  readonly ipa: number;
+  readonly bytes: number;
 }
 
+/** What can be done to a range of a table, by its name in `Stage2Operations`. */
+export type RangeOperation = 'unmap' | 'wrprotect' | 'flush';
+
+/** Whether waiters may have `mmu_lock` between two chunks; a notifier that may not block keeps it. */
+export type Chunking = 'yielding' | 'holding';
+
 /**
- * Applies an operation chunk by chunk (an entry of the start level each), letting waiters have the lock between chunks. `mmu_lock` is
- * held on entry and on return. `invalid` once the table is gone: teardown may run whenever the lock is free.
+ * Applies an operation chunk by chunk (an entry of the start level each). `mmu_lock` is held on entry and on return. False once the table is
+ * gone: teardown may run whenever the lock is free, and takes what is left of the range with it. None of the operations can fail otherwise.
  */
 export function* applyRangeLocked(
   vm: Vm,
-  range: { readonly ipa: number; readonly size: number },
+  range: IpaRange,
   operation: RangeOperation,
-): Op<Outcome> {
-  const { mmuLock } = vm.parts;
+  chunking: Chunking,
+): Op<boolean> {
+  const { mmuLock, stage2 } = vm.parts;
   mmuLock.assertHeld();
-  const end = range.ipa + range.size;
+  const end = range.ipa + range.bytes;
   let next = range.ipa;
   for (;;) {
     const pgt = yield* vm.pgt();
-    if (pgt === null) return 'invalid';
+    if (pgt === null) return false;
     const chunk = next;
     next = Math.min(end, chunkEnd(pgt, chunk));
-    const outcome = yield* operation.apply(pgt, chunk, next - chunk);
-    if (outcome !== 'ok' || next >= end) return outcome;
-    if (yield* mmuLock.isContended()) {
+    const outcome = yield* stage2[operation](pgt, chunk, next - chunk);
+    if (outcome !== 'ok') throw new Error(`${operation} of a slot: ${outcome}`);
+    if (next >= end) return true;
+    if (chunking === 'yielding' && (yield* mmuLock.isContended())) {
       yield* mmuLock.unlock();
       yield* mmuLock.lock();
     }
   }
+}
+
+/** The same for one who does not hold the lock yet, in yielding chunks. */
+export function* applyRange(vm: Vm, range: IpaRange, operation: RangeOperation): Op<void> {
+  const { mmuLock } = vm.parts;
+  yield* mmuLock.lock();
+  yield* applyRangeLocked(vm, range, operation, 'yielding');
+  yield* mmuLock.unlock();
 }
 
 function chunkEnd(pgt: Pgtable, ipa: number): number {

@@ -1,21 +1,28 @@
 /** The table code that the rewrite brought, profile `5.10`: one walk for each fault. */
 import type { Op } from '#port';
-import type { Level } from '../machine/address.ts';
+import type { Level, Phys } from '../machine/address.ts';
 import type { Descriptor } from '../machine/descriptor.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
 import {
+  stage2IsYoung,
   stage2Mkold,
   stage2Mkyoung,
   stage2RelaxPerms,
   stage2Wrprotect,
 } from '../pgtable/stage2-attributes.ts';
+import { stage2Flush } from '../pgtable/stage2-flush.ts';
 import { stage2Destroy } from '../pgtable/stage2-init.ts';
 import { stage2Map } from '../pgtable/stage2-map.ts';
 import { Prot } from '../pgtable/stage2-prot.ts';
 import { stage2Unmap } from '../pgtable/stage2-unmap.ts';
 import { ladderLevel, type SlotPlace } from './mapping-size.ts';
-import type { FaultClass, FaultMapping, Stage2Operations } from './stage2-operations.ts';
+import type {
+  DevicePage,
+  FaultClass,
+  FaultMapping,
+  Stage2Operations,
+} from './stage2-operations.ts';
 
 export class RewrittenStage2 implements Stage2Operations {
   hugetlbLevel(place: SlotPlace, hugeBytes: number): Level {
@@ -54,6 +61,26 @@ export class RewrittenStage2 implements Stage2Operations {
 
   *mkold(pgt: Stage2Pgtable, ipa: number): Op<boolean> {
     return (yield* stage2Mkold(pgt, ipa)).isYoung();
+  }
+
+  *isYoung(pgt: Stage2Pgtable, ipa: number): Op<boolean> {
+    return yield* stage2IsYoung(pgt, ipa);
+  }
+
+  *flush(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
+    return yield* stage2Flush(pgt, ipa, size);
+  }
+
+  /** R alone, on every machine: who writes or executes the page faults once more. */
+  *changePte(pgt: Stage2Pgtable, ipa: number, frame: Phys): Op<void> {
+    const size = pgt.geometry.pageBytes;
+    yield* stage2Map(pgt, { ipa, size, phys: frame, prot: Prot.r, cache: null });
+  }
+
+  *mapDevice(pgt: Stage2Pgtable, page: DevicePage): Op<Outcome> {
+    const { ipa, phys, isWritable, cache } = page;
+    const prot = Prot.device | Prot.r | (isWritable ? Prot.w : 0);
+    return yield* stage2Map(pgt, { ipa, size: pgt.geometry.pageBytes, phys, prot, cache });
   }
 
   /** Nothing: the table is freed outside the lock. */

@@ -91,6 +91,11 @@ export class Stage2Mmu extends TablePages implements MmOps {
     event(EventKind.icacheInvalidate, Math.floor(address / FRAME_BYTES), bytes, 0);
   }
 
+  // oxlint-disable-next-line require-yield -- as above.
+  *icacheInvalidateAll(): Op<void> {
+    event(EventKind.icacheInvalidate, 0, 0, 0);
+  }
+
   /** Nothing to hold up: see `freeUnlinkedTable`. */
   rcuReadLock(): boolean {
     return true;

@@ -33,6 +33,14 @@ export interface FaultMapping extends FaultClass {
   readonly cache: TableCache;
 }
 
+/** A page of device registers that the host itself puts into the guest's memory. */
+export interface DevicePage {
+  readonly ipa: number;
+  readonly phys: Phys;
+  readonly isWritable: boolean;
+  readonly cache: TableCache;
+}
+
 /** `mmu_lock` is held on every call but `destroy`. An outcome is that of the walk. */
 export interface Stage2Operations {
   /** The level that a hugetlb page is mapped at (steps 4 and 5). */
@@ -49,6 +57,14 @@ export interface Stage2Operations {
   mkyoung(pgt: Stage2Pgtable, ipa: number): Op<Descriptor>;
   /** Clears the access flag of one leaf; gives whether it was set. The caller decides on a flush. */
   mkold(pgt: Stage2Pgtable, ipa: number): Op<boolean>;
+  /** Whether the access flag of a leaf is set; changes nothing. */
+  isYoung(pgt: Stage2Pgtable, ipa: number): Op<boolean>;
+  /** Cleans the memory of every cacheable leaf that the range touches; nothing with FWB. */
+  flush(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome>;
+  /** Maps another page, read-only, where the tables for it exist: nothing is allocated, and a missing table is no failure. */
+  changePte(pgt: Stage2Pgtable, ipa: number, frame: Phys): Op<void>;
+  /** Maps device registers. What is mapped there already is replaced, or, in `legacy`, `fault`. */
+  mapDevice(pgt: Stage2Pgtable, page: DevicePage): Op<Outcome>;
   /** What teardown does under the lock, before the table is taken from everybody. */
   teardownLocked(pgt: Stage2Pgtable): Op<void>;
   /** Frees the table that nobody can reach any more. */

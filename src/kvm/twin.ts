@@ -17,7 +17,7 @@ import { stage2FreeUnlinked } from '../pgtable/parallel/unlinked.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
 import { stage2Handle, type Stage2Config } from '../pgtable/stage2-init.ts';
 import type { SlotPlace } from './mapping-size.ts';
-import type { FaultMapping, Stage2Operations } from './stage2-operations.ts';
+import type { DevicePage, FaultMapping, Stage2Operations } from './stage2-operations.ts';
 import { Stage2Root } from './stage2-root.ts';
 import { TablePages } from './table-pages.ts';
 
@@ -108,6 +108,30 @@ export class Twin implements Stage2Operations {
   *mkold(pgt: Stage2Pgtable, ipa: number): Op<boolean> {
     yield* this.#other.mkold(yield* this.pgt(), ipa);
     return yield* this.#live.mkold(pgt, ipa);
+  }
+
+  /** Of the live table alone: ageing may have left another flag in the twin. */
+  *isYoung(pgt: Stage2Pgtable, ipa: number): Op<boolean> {
+    return yield* this.#live.isYoung(pgt, ipa);
+  }
+
+  *flush(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
+    const outcome = yield* this.#live.flush(pgt, ipa, size);
+    return same(outcome, yield* this.#other.flush(yield* this.pgt(), ipa, size));
+  }
+
+  *changePte(pgt: Stage2Pgtable, ipa: number, frame: Phys): Op<void> {
+    yield* this.#live.changePte(pgt, ipa, frame);
+    yield* this.#other.changePte(yield* this.pgt(), ipa, frame);
+  }
+
+  /** What the live table replaces, or refuses to, is taken away in the twin first: the other generation would refuse, or replace, it. */
+  *mapDevice(pgt: Stage2Pgtable, page: DevicePage): Op<Outcome> {
+    const outcome = yield* this.#live.mapDevice(pgt, page);
+    if (outcome !== 'ok') return outcome;
+    const twin = yield* this.pgt();
+    yield* this.#other.unmap(twin, page.ipa, pgt.geometry.pageBytes);
+    return same(outcome, yield* this.#other.mapDevice(twin, { ...page, cache: this.#ops }));
   }
 
   *teardownLocked(pgt: Stage2Pgtable): Op<void> {

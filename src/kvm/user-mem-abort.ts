@@ -140,9 +140,7 @@ function* install(
 ): Op<MemoryFaultResult> {
   const { mmuLock, notifier } = vm.parts;
   yield* mmuLock.lock();
-  // The flag of a slot that is not replaced may have been set since: before its pages were write-protected, so it is seen here.
-  const hasChanged = request.slot.isLogging() !== request.logging;
-  const mustRetry = (yield* notifier.mustRetryLocked(sequence)) || hasChanged;
+  const mustRetry = yield* notifier.mustRetryLocked(sequence);
   const result = mustRetry ? 'retry' : yield* installLocked(vm, vcpu, request, found);
   yield* mmuLock.unlock();
   return result;

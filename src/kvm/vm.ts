@@ -11,6 +11,7 @@ import type { SpinLock } from '../locking/spin-lock.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
 import type { Stage2Config } from '../pgtable/stage2-init.ts';
 import type { AbortPolicy } from './abort-policy.ts';
+import type { DirtyLogMode } from './dirty-log.ts';
 import type { HostMemory } from './host/host-memory.ts';
 import type { Memslots } from './memslots.ts';
 import type { Notifier } from './notifier.ts';
@@ -18,6 +19,7 @@ import type { Stage2Mmu } from './stage2-mmu.ts';
 import type { Stage2Operations } from './stage2-operations.ts';
 import type { Stage2Root } from './stage2-root.ts';
 import type { Twin } from './twin.ts';
+import type { UserAreas } from './user-areas.ts';
 
 /** What a VM is made of. */
 export interface VmParts {
@@ -31,6 +33,8 @@ export interface VmParts {
   readonly mmuLock: SpinLock;
   readonly notifier: Notifier;
   readonly memslots: Memslots;
+  readonly dirtyLogMode: DirtyLogMode;
+  readonly areas: UserAreas;
   readonly host: HostMemory;
   readonly root: Stage2Root;
   readonly policy: AbortPolicy;
@@ -80,6 +84,11 @@ export class Vm {
     const pgt = yield* this.pgt();
     if (pgt === null) throw new Error('vCPU loaded without a stage-2 table');
     return { vtcr: this.parts.config.vtcr, vttbr: encodeVttbr(pgt.pgd, this.parts.vmid) };
+  }
+
+  /** Pages of the VM's IPA space. */
+  get ipaPages(): number {
+    return this.#ipaLimit / this.parts.geometry.pageBytes;
   }
 
   /** Whether an address lies inside the VM's IPA space. */

@@ -48,5 +48,5 @@ function joined(scenario: Scenario): SharedWorld {
   const statistics = statisticsOf(layout, mainAgent(layout));
   const explore = attach({ memory, statistics, stop: layout.words.stop, seed: 0 });
   explore.baseline();
-  return { memory, layout, world: worldOf(scenario, layout), explore };
+  return { memory, layout, world: worldOf(scenario, layout, mainAgent(layout)), explore };
 }

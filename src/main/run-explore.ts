@@ -94,7 +94,7 @@ export function agentsOf({ layout, world }: SharedWorld, seed: number): AgentSpe
   const { scenario } = world;
   const duration = { rounds: scenario.repeat };
   return Array.from({ length: mainAgent(layout) }, (_, agent): AgentSpec => {
-    const own = worldOf(scenario, layout);
+    const own = worldOf(scenario, layout, agent);
     return {
       name: nameOf(layout, agent),
       statistics: statisticsOf(layout, agent),

@@ -10,7 +10,7 @@ import {
   type Layout,
 } from '../workers/layout.ts';
 import type { Scenario } from '../workers/scenario.ts';
-import { worldOf, type World } from '../workers/world.ts';
+import { createVm, worldOf, type World } from '../workers/world.ts';
 import { UserError } from './user-error.ts';
 
 const WASM_PAGE = 65536;
@@ -50,7 +50,7 @@ export function bindSharedWorld(scenario: Scenario, memory: EngineMemory): Share
     stop: layout.words.stop,
     seed: 0,
   });
-  const world = worldOf(scenario, layout);
-  if (!drive(world.vm.initStage2())) throw new Error('no memory for the stage-2 root');
+  const world = worldOf(scenario, layout, mainAgent(layout));
+  if (!drive(createVm(world))) throw new Error('no memory for the stage-2 root');
   return { memory, layout, world, explore };
 }

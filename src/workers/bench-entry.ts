@@ -27,7 +27,7 @@ export default function runBench(task: BenchTask): number {
   const layout = layoutOf(scenario);
   const statistics = statisticsOf(layout, agent);
   attach({ memory: threadMemory(), statistics, stop: layout.words.stop, seed: 1 });
-  const world = worldOf(scenario, layout);
+  const world = worldOf(scenario, layout, agent);
   if (batch !== 'guest') return drive(new PgtableBatch(world).run(batch));
   if (agent === hostAgent(layout)) {
     drive(runConductor(world, new HostAgent(world, 0), { rounds: 1 }));

@@ -54,7 +54,7 @@ export class PgtableBatch {
     this.#memcache = memcacheFor(world, 0);
     this.#ipa = slot.ipa;
     this.#bytes = slot.bytes;
-    this.#order = Uint32Array.from({ length: slot.layout.pages }, (_, page) => page);
+    this.#order = Uint32Array.from({ length: slot.pages }, (_, page) => page);
   }
 
   /** Nanoseconds for the whole slot. */

@@ -17,12 +17,7 @@ export class HostAgent implements Actor {
     this.#index = index;
   }
 
-  *begin(): Op<void> {
-    if (this.#index > 0) return;
-    for (const [i, slot] of this.#world.vm.parts.memslots.slots.entries()) {
-      if (this.#world.scenario.slots[i]?.logging === true) yield* slot.enableLogging();
-    }
-  }
+  *begin(): Op<void> {}
 
   *perform(phase: Phase): Op<void> {
     if (phase.guest !== null) this.#guestsDue += this.#world.layout.vcpus;
@@ -46,7 +41,10 @@ export class HostAgent implements Actor {
     const { vm, layout } = this.#world;
     const isDiscard = host.action === 'discard';
     yield* add32(isDiscard ? layout.words.discardEpoch : layout.words.protectEpoch, 1, Order.full);
-    for (const slot of vm.parts.memslots.slots) {
+    yield* vm.parts.memslots.readLock();
+    const slots = yield* vm.parts.memslots.all();
+    yield* vm.parts.memslots.readUnlock();
+    for (const slot of slots) {
       if (isDiscard) yield* discardSlot(vm, slot);
       else yield* enableDirtyLog(vm, slot);
     }

@@ -5,10 +5,14 @@
 import type { Word } from '#port';
 import { HVA_BASE, hostMemoryLayout, type HostMemoryLayout } from '../kvm/host/layout.ts';
 import type { VmaSpec } from '../kvm/host/vma.ts';
-import { MEMCACHE_BYTES, MEMCACHE_PAGES } from '../kvm/memcache.ts';
-import { dirtyBitmapBytes, type SlotLayout } from '../kvm/memslots.ts';
+import { dirtyBitmapBytes } from '../kvm/dirty-bitmap.ts';
+import { MEMCACHE_BYTES } from '../kvm/memcache.ts';
+import { memslotArraysBytes, type MemslotsLayout } from '../kvm/memslots.ts';
+import { CACHE_PAGES } from '../kvm/table-page-cache.ts';
+import { Mutex } from '../locking/mutex.ts';
 import { RwLock } from '../locking/rw-lock.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
+import { Srcu } from '../locking/srcu.ts';
 import type { Gfn, Hva } from '../machine/address.ts';
 import { CPU_CACHE_BYTES } from '../machine/cpu.ts';
 import {
@@ -42,6 +46,18 @@ export const LOG_ENTRY_BYTES = 16;
 /** The largest shared memory: 32-bit addresses. */
 export const MEMORY_BYTES_MAX: number = 2 ** 32;
 
+/** Slot ids that no slot of the scenario has. */
+const SPARE_SLOT_IDS = 4;
+
+/** A slot as a run begins with it; its id is its place in {@link Layout.slots}. */
+export interface SlotLayout {
+  readonly baseGfn: Gfn;
+  readonly pages: number;
+  readonly pageBytes: number;
+  /** User address of the first page. */
+  readonly hva: Hva;
+}
+
 export interface Layout {
   /** Where it ends: the size of a memory that holds nothing else, bytes. */
   readonly bytes: number;
@@ -58,6 +74,9 @@ export interface Layout {
   readonly cpuCaches: Word;
   readonly memcaches: Word;
   readonly slots: readonly SlotLayout[];
+  readonly slotsLock: Word;
+  readonly slotsSrcu: Word;
+  readonly memslots: MemslotsLayout;
   /** Pages of all slots. */
   readonly pages: number;
   readonly host: HostMemoryLayout;
@@ -136,7 +155,10 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     },
     cpuCaches: space.takePages(vcpus * CPU_CACHE_BYTES),
     memcaches: space.take(vcpus * lines(MEMCACHE_BYTES)),
-    slots: slotLayouts(space, scenario),
+    slots: slotLayouts(scenario),
+    slotsLock: space.take(Mutex.bytes(agents)),
+    slotsSrcu: space.take(Srcu.bytes(agents)),
+    memslots: memslotsLayout(space, scenario, words),
     pages,
     host: hostLayout(space, scenario),
     log: space.takePages(vcpus * pages * LOG_ENTRY_BYTES),
@@ -181,7 +203,25 @@ function lockWords<Name extends string>(
   return Object.fromEntries(entries) as Record<Name, Word>;
 }
 
-function slotLayouts(space: Space, scenario: Scenario): SlotLayout[] {
+/** A bitmap's room for each slot of the scenario, and spare ids with as much as the largest of them. */
+function memslotsLayout(
+  space: Space,
+  scenario: Scenario,
+  words: Readonly<Record<WordName, Word>>,
+): MemslotsLayout {
+  const pageBytes = pageBytesOf(scenario.machine);
+  const pages = scenario.slots.map(({ bytes }) => bytes / pageBytes);
+  const spare = Array.from({ length: SPARE_SLOT_IDS }, () => Math.max(0, ...pages));
+  const ids = [...pages, ...spare];
+  return {
+    pageBytes,
+    generation: words.slotsGeneration,
+    arrays: space.take(memslotArraysBytes(ids.length)),
+    bitmaps: ids.map((room) => ({ at: space.take(dirtyBitmapBytes(room)), pages: room })),
+  };
+}
+
+function slotLayouts(scenario: Scenario): SlotLayout[] {
   let hva: number = HVA_BASE;
   const pageBytes = pageBytesOf(scenario.machine);
   return scenario.slots.map((slot) => {
@@ -193,8 +233,6 @@ function slotLayouts(space: Space, scenario: Scenario): SlotLayout[] {
       pages,
       pageBytes,
       hva: first as Hva,
-      flags: space.take(4),
-      dirtyBitmap: space.take(dirtyBitmapBytes(pages)),
     };
   });
 }
@@ -249,5 +287,5 @@ function tableFrames(scenario: Scenario): number {
       frames += Math.ceil(slot.bytes / reach) + 1;
     }
   }
-  return scenario.vcpus * MEMCACHE_PAGES + (scenario.twin ? 2 : 1) * frames;
+  return scenario.vcpus * CACHE_PAGES + (scenario.twin ? 2 : 1) * frames;
 }

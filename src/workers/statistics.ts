@@ -47,6 +47,8 @@ export interface StatisticsLayout {
   readonly faults: Readonly<Record<FaultClass, FaultStatistics>>;
   readonly locks: Readonly<Record<LockName, LockStatistics>>;
   readonly rwLocks: Readonly<Record<RwLockName, ReadWriteStatistics>>;
+  readonly slotsLock: LockStatistics;
+  readonly slotsSrcu: ReadWriteStatistics;
   readonly bytes: number;
 }
 
@@ -105,6 +107,8 @@ function statisticsLayout(): StatisticsLayout {
       swap_zone: at.lock(),
     },
     rwLocks: { mmap_lock: { read: at.lock(), write: at.lock() } },
+    slotsLock: at.lock(),
+    slotsSrcu: { read: at.lock(), write: at.lock() },
   };
   return { ...layout, bytes: at.next };
 }

@@ -26,7 +26,7 @@ export default function runThread(task: ThreadTask): ThreadReport {
   const layout = layoutOf(scenario);
   const statistics = statisticsOf(layout, agent);
   attach({ memory: threadMemory(), statistics, stop: layout.words.stop, seed });
-  const world = worldOf(scenario, layout);
+  const world = worldOf(scenario, layout, agent);
   try {
     drive(runPart(world, task));
   } catch (error) {

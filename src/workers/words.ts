@@ -25,6 +25,7 @@ export type WordName =
   | 'twinDifferences'
   | 'notifierSequence'
   | 'notifierCount'
+  | 'slotsGeneration'
   | 'tlbiClaimed'
   | 'tlbiPosted';
 
@@ -106,6 +107,12 @@ export const WORDS: Readonly<Record<WordName, WordSpec>> = {
     writers: 'notifier start and end',
     meaning: 'invalidations open',
     monotone: false,
+  },
+  slotsGeneration: {
+    owner: 'slots_lock',
+    writers: 'changes of memslots',
+    meaning: 'memslots published; bit 0: which of the two arrays is read, under SRCU',
+    monotone: true,
   },
   tlbiClaimed: {
     owner: 'interconnect',

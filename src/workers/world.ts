@@ -4,22 +4,27 @@ import { PLAIN_POLICY } from '../kvm/abort-policy.ts';
 import { HostMemory } from '../kvm/host/host-memory.ts';
 import type { Pinned } from '../kvm/host/pinned.ts';
 import { Memcache } from '../kvm/memcache.ts';
-import { Memslot, Memslots } from '../kvm/memslots.ts';
+import { KvmNotifier } from '../kvm/kvm-notifier.ts';
+import { setMemoryRegion } from '../kvm/memslot-update.ts';
+import { Memslots, SlotFlag } from '../kvm/memslots.ts';
 import { Notifier } from '../kvm/notifier.ts';
 import { PROFILES, twinOf } from '../kvm/profile.ts';
 import { Stage2Mmu } from '../kvm/stage2-mmu.ts';
 import { Stage2Root } from '../kvm/stage2-root.ts';
 import { Twin } from '../kvm/twin.ts';
+import { HostAreas } from '../kvm/user-areas.ts';
 import { ipaBitsOfType } from '../kvm/vm-type.ts';
 import { Vm } from '../kvm/vm.ts';
+import { Mutex } from '../locking/mutex.ts';
 import { RwLock } from '../locking/rw-lock.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
+import { Srcu } from '../locking/srcu.ts';
 import type { Hva, Vmid } from '../machine/address.ts';
 import { CPU_CACHE_BYTES, Cpu } from '../machine/cpu.ts';
 import { FrameZone, PhysicalMemory } from '../machine/frames.ts';
 import { geometryOf } from '../machine/shape.ts';
 import { Interconnect } from '../machine/tlbi.ts';
-import { memcacheOf, type Layout } from './layout.ts';
+import { memcacheOf, type Layout, type SlotLayout } from './layout.ts';
 import { stage2Config } from '../pgtable/stage2-init.ts';
 import type { Scenario } from './scenario.ts';
 import { STATISTICS, type LockName } from './statistics.ts';
@@ -37,8 +42,8 @@ export interface World {
   readonly vm: Vm;
 }
 
-/** Builds an agent's view. Nothing shared is written. */
-export function worldOf(scenario: Scenario, layout: Layout): World {
+/** Builds the view of an agent, by its number. Nothing shared is written. */
+export function worldOf(scenario: Scenario, layout: Layout, agent: number): World {
   const memory = new PhysicalMemory(
     new FrameZone(layout.guestZone, spinLock(layout, 'guest_zone')),
     new FrameZone(layout.tableZone, spinLock(layout, 'table_zone')),
@@ -76,6 +81,7 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
         accessFlag: 'exact',
       })
     : null;
+  const host = hostMemoryOf(layout, memory.guest);
   const vm = new Vm({
     vmid: GUEST_VMID,
     geometry,
@@ -90,9 +96,11 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
       count: layout.words.notifierCount,
       mmuLock,
     }),
-    memslots: new Memslots(layout.slots.map((slot) => new Memslot(slot))),
+    memslots: memslotsOf(layout, agent),
+    dirtyLogMode: 'harvest',
+    areas: new HostAreas(host),
     policy: PLAIN_POLICY,
-    host: hostMemoryOf(layout, memory.guest),
+    host,
     root: new Stage2Root({
       word: layout.words.stage2Root,
       zone: layout.tableZone,
@@ -100,14 +108,12 @@ export function worldOf(scenario: Scenario, layout: Layout): World {
       ops: mmu,
     }),
   });
+  host.subscribe(new KvmNotifier(vm));
   return { scenario, layout, memory, interconnect, vm };
 }
 
-/**
- * A host whose changes nobody is told of: every page gets a frame of its own at once. A read would map the zero page otherwise, and the
- * copy that the first write makes would not reach stage 2.
- */
-class UnwatchedHost extends HostMemory {
+/** A host that gives every page a frame of its own at once, where a read would map the zero page: runs are checked page by page. */
+class EagerHost extends HostMemory {
   override *pin(hva: Hva): Op<Pinned> {
     return yield* super.pin(hva, true);
   }
@@ -116,7 +122,7 @@ class UnwatchedHost extends HostMemory {
 /** The host's user memory, in frames of this zone. */
 export function hostMemoryOf(layout: Layout, frames: FrameZone): HostMemory {
   const { agents, rwLocks } = layout;
-  return new UnwatchedHost({
+  return new EagerHost({
     layout: layout.host,
     frames,
     swap: new FrameZone(layout.swapZone, spinLock(layout, 'swap_zone')),
@@ -127,6 +133,26 @@ export function hostMemoryOf(layout: Layout, frames: FrameZone): HostMemory {
 
 function spinLock(layout: Layout, name: LockName): SpinLock {
   return new SpinLock(layout.locks[name], layout.agents, STATISTICS.locks[name]);
+}
+
+function memslotsOf(layout: Layout, agent: number): Memslots {
+  const { agents } = layout;
+  return new Memslots({
+    layout: layout.memslots,
+    slotsLock: new Mutex(layout.slotsLock, agents, STATISTICS.slotsLock),
+    srcu: new Srcu({ at: layout.slotsSrcu, agents, agent, statistics: STATISTICS.slotsSrcu }),
+  });
+}
+
+/** Creates the VM: the slots of the scenario, then its table, so that slots have nothing to clean. False without memory for the root. */
+export function* createVm({ scenario, layout, vm }: World): Op<boolean> {
+  for (const [id, { base: ipa, bytes, logging }] of scenario.slots.entries()) {
+    const { hva } = layout.slots[id] as SlotLayout;
+    const flags = logging ? SlotFlag.logDirty : 0;
+    const outcome = yield* setMemoryRegion(vm, { id, ipa, hva, bytes, flags });
+    if (outcome !== 'ok') throw new Error(`slot ${id} of ${scenario.name}: ${outcome}`);
+  }
+  return yield* vm.initStage2();
 }
 
 /** The physical CPU of a vCPU. */

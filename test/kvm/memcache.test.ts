@@ -1,7 +1,8 @@
 /** A vCPU's cache of table pages (specification 5N). */
 import { drive, read32 } from '#port';
 import { expect, test } from 'vitest';
-import { Memcache, MEMCACHE_PAGES } from '../../src/kvm/memcache.ts';
+import { Memcache } from '../../src/kvm/memcache.ts';
+import { CACHE_PAGES } from '../../src/kvm/table-page-cache.ts';
 import type { Phys } from '../../src/machine/address.ts';
 import { NO_FRAME, POISON, TABLE_RAM_BASE } from '../../src/machine/frames.ts';
 import { memcacheFor } from '../../src/workers/world.ts';
@@ -22,7 +23,7 @@ test('fills to capacity, gives every page once, zeroed, with one reference', () 
   drive(tables.put(recycled));
   expect(read32(tables.wordOf(recycled))).toBe(POISON);
   const cache = memcacheFor(lab.world, 0);
-  expect([cache.pages, drive(cache.topUp(2)), cache.pages]).toEqual([0, true, MEMCACHE_PAGES]);
+  expect([cache.pages, drive(cache.topUp(2)), cache.pages]).toEqual([0, true, CACHE_PAGES]);
   const pages = popAll(cache);
   expect(new Set(pages).size).toBe(40);
   expect(pages).toContain(recycled);

@@ -1,7 +1,8 @@
 /** Which guest frames exist and what is behind them (specification 5A). */
-import { drive, read32 } from '#port';
+import { drive, type Op } from '#port';
 import { expect, test } from 'vitest';
-import { dirtyBitmapBytes, Memslots, type Memslot } from '../../src/kvm/memslots.ts';
+import { setMemoryRegion } from '../../src/kvm/memslot-update.ts';
+import { Memslots, SlotFlag, type Memslot } from '../../src/kvm/memslots.ts';
 import type { Gfn } from '../../src/machine/address.ts';
 import { Lab, PAGE } from '../support/lab.ts';
 
@@ -14,6 +15,13 @@ const slots = [
 function slotsOf(lab: Lab): readonly [Memslots, Memslot, Memslot] {
   const { memslots } = lab.world.vm.parts;
   return [memslots, memslots.slots[0] as Memslot, memslots.slots[1] as Memslot];
+}
+
+function* lookup(memslots: Memslots, frame: number): Op<Memslot | undefined> {
+  yield* memslots.readLock();
+  const slot = yield* memslots.lookup(gfn(frame));
+  yield* memslots.readUnlock();
+  return slot;
 }
 
 test('a lookup answers for the slot of the frame, before or after another lookup', () => {
@@ -30,8 +38,8 @@ test('a lookup answers for the slot of the frame, before or after another lookup
   ]);
   for (const [before] of expected) {
     for (const [frame, slot] of expected) {
-      drive(memslots.lookup(gfn(before)));
-      const found = drive(memslots.lookup(gfn(frame)));
+      drive(lookup(memslots, before));
+      const found = drive(lookup(memslots, frame));
       expect([before, frame, found === slot]).toEqual([before, frame, true]);
     }
   }
@@ -39,33 +47,47 @@ test('a lookup answers for the slot of the frame, before or after another lookup
 
 test('user addresses follow one another, each slot its own stretch', () => {
   const [, first, second] = slotsOf(new Lab({ slots }));
-  expect(first.hvaOf(gfn(0x102)) - first.layout.hva).toBe(2 * PAGE);
-  expect(second.layout.hva - first.layout.hva).toBe(3 * PAGE);
+  expect(first.hvaOf(gfn(0x102)) - first.hva).toBe(2 * PAGE);
+  expect(second.hva - first.hva).toBe(3 * PAGE);
   expect([second.ipa, second.bytes]).toEqual([0x10_5000, 65 * PAGE]);
 });
 
-test('the flag and every dirty bit are of their own slot and page', () => {
-  const lab = new Lab({ slots });
-  const [, first, second] = slotsOf(lab);
-  expect([first.isLogging(), second.isLogging()]).toEqual([false, false]);
-  drive(second.enableLogging());
-  expect([first.isLogging(), second.isLogging()]).toEqual([false, true]);
-  for (const page of [0, 31, 32, 64]) drive(second.markDirty(gfn(0x105 + page)));
-  drive(second.markDirty(gfn(0x105 + 31)));
-  const dirty = Array.from({ length: 65 }, (_, page) => page).filter((page) =>
-    second.isDirty(page),
-  );
-  expect(dirty).toEqual([0, 31, 32, 64]);
-  expect([0, 1, 2].some((page) => first.isDirty(page))).toBe(false);
-  const words = [0, 4, 8].map((at) => read32(second.layout.dirtyBitmap + at));
-  expect(words).toEqual([0x8000_0001 | 0, 1, 1]);
+test('a lookup needs a read section, a change the lock', () => {
+  const [memslots] = slotsOf(new Lab({ slots }));
+  expect(() => drive(memslots.lookup(gfn(0x100)))).toThrow('not open');
+  expect(() => drive(memslots.allLocked())).toThrow('not held');
+  expect(() => drive(memslots.publish([]))).toThrow('not held');
 });
 
-test.each([
-  [1, 4],
-  [32, 4],
-  [33, 8],
-  [65, 12],
-])('a bitmap for %i pages has %i bytes', (pages, bytes) => {
-  expect(dirtyBitmapBytes(pages)).toBe(bytes);
+test('a slot is what it was when it was found; the next lookup finds the new one', () => {
+  const lab = new Lab({ slots });
+  const [memslots, first] = slotsOf(lab);
+  const { id, ipa, bytes, hva } = first;
+  const flags = SlotFlag.logDirty;
+  expect(drive(setMemoryRegion(lab.world.vm, { id, ipa, bytes, hva, flags }))).toBe('ok');
+  const now = drive(lookup(memslots, 0x100)) as Memslot;
+  expect([first.isLogging(), now.isLogging()]).toEqual([false, true]);
+  expect(drive(lookup(memslots, 0x105))).toMatchObject({ id: 1, flags: 0 });
+});
+
+test('a slot that is read-only has no log, be its bitmap what it may', () => {
+  const lab = new Lab({ slots });
+  const { vm } = lab.world;
+  const region = { id: 2, ipa: 0, bytes: PAGE, hva: 0x7f00_0000_0000 };
+  drive(setMemoryRegion(vm, { ...region, flags: SlotFlag.readonly | SlotFlag.logDirty }));
+  const slot = drive(lookup(vm.parts.memslots, 0)) as Memslot;
+  expect([slot.isReadonly, slot.hasBitmap, slot.isLogging()]).toEqual([true, true, false]);
+});
+
+test('dirty bits are of their own slot and page, and of no slot without a bitmap', () => {
+  const lab = new Lab({ slots: slots.map((slot) => ({ ...slot, logging: true })) });
+  const [, first, second] = slotsOf(lab);
+  for (const page of [0, 31, 32, 64]) drive(second.markDirty(gfn(0x105 + page)));
+  const dirty = Array.from({ length: 65 }, (_, page) => page).filter((p) => second.isDirty(p));
+  expect(dirty).toEqual([0, 31, 32, 64]);
+  expect([0, 1, 2].some((page) => first.isDirty(page))).toBe(false);
+  for (const outside of [0x104, 0x146])
+    expect(() => drive(second.markDirty(gfn(outside)))).toThrow('no dirty bit');
+  const [, plain] = slotsOf(new Lab({ slots }));
+  expect(() => drive(plain.markDirty(plain.baseGfn))).toThrow('no dirty bit');
 });

@@ -20,7 +20,6 @@ const LOGGING = { slots: [{ base: RAM, bytes: 4 * MIB, logging: true }] };
 /** A lab whose slot logs from the start. */
 function loggingLab(): Lab {
   const lab = new Lab(LOGGING);
-  drive(lab.slot.enableLogging());
   return lab;
 }
 
@@ -110,13 +109,13 @@ describe('a fault with a notifier', () => {
     // The notifier had ended: no reason to wait for it.
     expect(only(events, EventKind.retryWhen)).toEqual([]);
     expect(lab.leaf(RAM).hex).toBe('00400000800017ff');
-    expect(lab.world.vm.parts.host.lookup(lab.slot.layout.hva)).toBe(0x8000_1000);
+    expect(lab.world.vm.parts.host.lookup(lab.slot.hva)).toBe(0x8000_1000);
   });
 
   test('that comes and goes right after the pin is noticed: the sequence was read before it', () => {
     const lab = new Lab();
     const { host: memory } = lab.world.vm.parts;
-    drive(memory.unpin(drive(memory.pin(lab.slot.layout.hva, true)).frame));
+    drive(memory.unpin(drive(memory.pin(lab.slot.hva, true)).frame));
     const guest = new Guest(lab, 0);
     const host = lab.view();
     const { meta } = lab.world.layout.guestZone;
@@ -183,7 +182,7 @@ test('in 500 schedules of a fault and a discard no leaf and no TLB entry maps a 
     }
     lab.runWith(new RandomScheduler(seed), [() => guest.touch(RAM, 'write'), discard]);
     const leaf = lab.path(RAM).at(-1)?.value;
-    const frame = lab.world.vm.parts.host.lookup(lab.slot.layout.hva);
+    const frame = lab.world.vm.parts.host.lookup(lab.slot.hva);
     const mapped = leaf?.isValid() === true ? leaf.address(GEOMETRY_4K) : NO_FRAME;
     expect({ seed, mapped }).toEqual({ seed, mapped: frame });
     expect({ seed, faults: drive(guest.touch(RAM, 'read')) }).toEqual({
@@ -263,7 +262,7 @@ describe('a mapping', () => {
     const guest = new Guest(lab, 0);
     drive(guest.touch(RAM + 5 * PAGE, 'write'));
     drive(guest.touch(RAM + 4 * PAGE, 'write'));
-    const { hva } = lab.slot.layout;
+    const { hva } = lab.slot;
     const at = (page: number): Phys => lab.world.vm.parts.host.lookup((hva + page * PAGE) as Hva);
     expect([at(4), at(5), at(0)]).toEqual([0x8000_1000, 0x8000_0000, NO_FRAME]);
     expect(lab.leaf(RAM + 4 * PAGE).hex).toBe('00400000800017ff');

@@ -22,9 +22,9 @@ beforeAll(() => {
   writeFileSync(join(folder, 'package', 'node_modules'), '');
   symlinkSync(resolve('node_modules'), join(folder, 'node_modules'));
   mkdirSync(join(folder, 'tmp'));
-  const file = 'src/kvm/host-operations.ts';
-  const find = 'return yield* this.#stage2.wrprotect(pgt, ipa, size);';
-  writeFileSync(join(folder, 'edit.json'), JSON.stringify({ file, find, replace: "return 'ok';" }));
+  const file = 'src/kvm/dirty-log.ts';
+  const find = "yield* applyRange(vm, slot, 'wrprotect');";
+  writeFileSync(join(folder, 'edit.json'), JSON.stringify({ file, find, replace: '' }));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 

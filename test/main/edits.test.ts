@@ -22,14 +22,14 @@ const planted = {
     replace: '',
   },
   noFlush: {
-    file: 'src/kvm/host-operations.ts',
-    find: '  yield* mmu.tlbFlushVmid();',
+    file: 'src/kvm/dirty-log.ts',
+    find: '  yield* vm.parts.mmu.tlbFlushVmid();',
     replace: '',
   },
   noWriteProtect: {
-    file: 'src/kvm/host-operations.ts',
-    find: 'return yield* this.#stage2.wrprotect(pgt, ipa, size);',
-    replace: "return 'ok';",
+    file: 'src/kvm/dirty-log.ts',
+    find: "yield* applyRange(vm, slot, 'wrprotect');",
+    replace: '',
   },
   noGetPage: {
     file: 'src/pgtable/stage2-map.ts',

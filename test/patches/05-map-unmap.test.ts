@@ -23,7 +23,7 @@ function backedLab(): Lab {
   const lab = new Lab({ slots, frames: 1024 });
   const { host } = lab.world.vm.parts;
   for (let page = 0; page < PAGES; page++) {
-    const hva = (lab.slot.layout.hva + page * PAGE) as Hva;
+    const hva = (lab.slot.hva + page * PAGE) as Hva;
     drive(host.unpin(drive(host.pin(hva, true)).frame));
   }
   return lab;

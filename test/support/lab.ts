@@ -14,7 +14,7 @@ import { Order } from '../../src/engine/port.ts';
 import { NO_FRAME } from '../../src/machine/frames.ts';
 import { PLAIN_4K } from '../../src/machine/shape.ts';
 import { createSharedWorld, type SharedWorld } from '../../src/main/shared-world.ts';
-import { statisticsOf } from '../../src/workers/layout.ts';
+import { hostAgent, statisticsOf } from '../../src/workers/layout.ts';
 import type { Scenario } from '../../src/workers/scenario.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
 import { cpuOf, memcacheFor, worldOf, type World } from '../../src/workers/world.ts';
@@ -52,7 +52,7 @@ export class Guest {
   readonly results: AbortResult[] = [];
 
   constructor(lab: Lab, id: number) {
-    this.world = lab.view();
+    this.world = lab.view(id);
     this.cpu = cpuOf(this.world, id);
     this.vcpu = new Vcpu({ memcache: memcacheFor(this.world, id), retried: STATISTICS.retried });
   }
@@ -87,14 +87,14 @@ export class Lab {
     this.world = this.shared.world;
   }
 
-  /** The first slot, as the main agent sees it. */
+  /** The scenario's first slot as it is now. */
   get slot(): Memslot {
-    return this.world.vm.parts.memslots.slots[0] as Memslot;
+    return this.world.vm.parts.memslots.slots.find(({ id }) => id === 0) as Memslot;
   }
 
-  /** An agent's own view. */
-  view(): World {
-    return worldOf(this.world.scenario, this.world.layout);
+  /** An agent's own view: of the host agent unless said otherwise. */
+  view(agent: number = hostAgent(this.world.layout)): World {
+    return worldOf(this.world.scenario, this.world.layout, agent);
   }
 
   /** Runs agents from the present state to their ends; agent i counts into statistics block i. Throws unless all end. */

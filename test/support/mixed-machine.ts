@@ -6,8 +6,10 @@ import { attach, drive, explore, type Op, type Word } from '#port';
 import { Execution, type AgentSpec } from '../../src/engine/execution.ts';
 import type { ExploreMemory } from '../../src/engine/explore-memory.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
+import { KvmNotifier } from '../../src/kvm/kvm-notifier.ts';
 import { Stage2Mmu } from '../../src/kvm/stage2-mmu.ts';
 import { Stage2Root } from '../../src/kvm/stage2-root.ts';
+import { HostAreas } from '../../src/kvm/user-areas.ts';
 import { Vm } from '../../src/kvm/vm.ts';
 import { SpinLock } from '../../src/locking/spin-lock.ts';
 import type { Phys, Vmid } from '../../src/machine/address.ts';
@@ -28,7 +30,7 @@ import { runAgent, runConductor } from '../../src/workers/rounds.ts';
 import type { Scenario } from '../../src/workers/scenario.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
 import { VcpuAgent } from '../../src/workers/vcpu-agent.ts';
-import { hostMemoryOf, worldOf, type World } from '../../src/workers/world.ts';
+import { hostMemoryOf, createVm, worldOf, type World } from '../../src/workers/world.ts';
 import { El2Ops } from '../pgtable/hyp-helpers.ts';
 import { must } from './tiny-machine.ts';
 
@@ -119,13 +121,14 @@ export class MixedMachine {
     const buffer = new ArrayBuffer(contents + HYP_PAGES * hypPageBytes);
     const statistics = statisticsOf(below, mainAgent(below));
     this.#memory = attach({ memory: { buffer }, statistics, stop: below.words.stop, seed: 0 });
-    for (const world of this.worlds()) must(drive(world.vm.initStage2()), 'no stage-2 root');
+    for (const world of this.worlds(mainAgent(below)))
+      must(drive(createVm(world)), 'no stage-2 root');
     this.#memory.baseline();
   }
 
-  /** Both VMs as one agent sees them. */
-  worlds(): readonly [World, World] {
-    const plain = this.#guests.map(({ scenario, layout }) => worldOf(scenario, layout));
+  /** Both VMs as an agent of that number sees them. */
+  worlds(agent: number): readonly [World, World] {
+    const plain = this.#guests.map(({ scenario, layout }) => worldOf(scenario, layout, agent));
     const zones = plain.flatMap(({ memory }) => [memory.guest, memory.tables]);
     zones.push(this.#zoneOfHyp());
     const [first, second] = this.#guests;
@@ -170,14 +173,14 @@ export class MixedMachine {
   #agentsOf(which: 0 | 1, seed: number): AgentSpec[] {
     const { scenario, layout } = this.#guests[which];
     const vcpus = Array.from({ length: scenario.vcpus }, (_, id): AgentSpec => {
-      const own = this.worlds()[which];
+      const own = this.worlds(id)[which];
       return {
         name: `VM ${which}, vCPU ${id}`,
         statistics: statisticsOf(layout, id),
         start: () => runAgent(own, new VcpuAgent(own, id, seed)),
       };
     });
-    const own = this.worlds()[which];
+    const own = this.worlds(hostAgent(layout))[which];
     const host = {
       name: `VM ${which}, host`,
       statistics: statisticsOf(layout, hostAgent(layout)),
@@ -204,12 +207,17 @@ export class MixedMachine {
     const word = layout.words.stage2Root;
     const root = new Stage2Root({ word, zone: layout.tableZone, config, ops: mmu });
     const host = hostMemoryOf(layout, memory.guest);
-    return {
-      ...world,
+    const vm = new Vm({
+      ...parts,
+      vmid,
       memory,
-      interconnect,
-      vm: new Vm({ ...parts, vmid, memory, mmu, root, host }),
-    };
+      mmu,
+      root,
+      host,
+      areas: new HostAreas(host),
+    });
+    host.subscribe(new KvmNotifier(vm));
+    return { ...world, memory, interconnect, vm };
   }
 
   #zoneOfHyp(): FrameZone {

@@ -147,7 +147,7 @@ describe('a vCPU', () => {
       { sequence: 0, protectEpoch: 0, executed: true },
       null,
     ]);
-    const frame = lab.world.vm.parts.host.lookup(lab.slot.layout.hva);
+    const frame = lab.world.vm.parts.host.lookup(lab.slot.hva);
     const at = lab.world.memory.guest.wordOf(frame);
     expect([read32(at), read32(at + 4)]).toEqual([2, 1]);
     expect(lab.counter(0, STATISTICS.accesses)).toBe(4);
@@ -156,7 +156,6 @@ describe('a vCPU', () => {
 
   test('counts the walks of each class of fault', () => {
     const lab = new Lab({ slots: [{ base: RAM, bytes: 8 * PAGE, logging: true }] });
-    drive(lab.slot.enableLogging());
     const run = agentOf(lab);
     run(accessesOf([0, Touch.read], [0, Touch.write], [1, Touch.write], [0, Touch.read]));
     const { translation, permission } = STATISTICS.faults;
@@ -182,7 +181,7 @@ describe('a vCPU', () => {
     const run = agentOf(lab);
     run(accessesOf([3, Touch.write]));
     const { host } = lab.world.vm.parts;
-    const frame = host.lookup((lab.slot.layout.hva + 3 * PAGE) as Hva);
+    const frame = host.lookup((lab.slot.hva + 3 * PAGE) as Hva);
     drive(store64(lab.world.memory.guest.wordOf(frame), lo, hi, Order.once));
     run(accessesOf([3, Touch.read], [3, Touch.read]));
     expect(lab.counter(0, STATISTICS.staleReads)).toBe(2);
@@ -291,6 +290,7 @@ test('control words that are called monotone only grow', () => {
     'guestsFinished',
     'protectEpoch',
     'rounds',
+    'slotsGeneration',
     'tlbiClaimed',
     'tlbiPosted',
   ]);

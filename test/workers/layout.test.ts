@@ -3,9 +3,14 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { HISTOGRAM_BYTES } from '../../src/engine/histogram.ts';
 import { HVA_BASE } from '../../src/kvm/host/layout.ts';
-import { MEMCACHE_BYTES, MEMCACHE_PAGES } from '../../src/kvm/memcache.ts';
+import { dirtyBitmapBytes } from '../../src/kvm/dirty-bitmap.ts';
+import { MEMCACHE_BYTES } from '../../src/kvm/memcache.ts';
+import { memslotArraysBytes } from '../../src/kvm/memslots.ts';
+import { CACHE_PAGES } from '../../src/kvm/table-page-cache.ts';
+import { Mutex } from '../../src/locking/mutex.ts';
 import { RwLock } from '../../src/locking/rw-lock.ts';
 import { SpinLock } from '../../src/locking/spin-lock.ts';
+import { Srcu } from '../../src/locking/srcu.ts';
 import { CPU_CACHE_BYTES } from '../../src/machine/cpu.ts';
 import { FRAME_META_BYTES, ZONE_STATE_BYTES, type ZoneLayout } from '../../src/machine/frames.ts';
 import { PLAIN_4K, pageBytesOf } from '../../src/machine/shape.ts';
@@ -44,7 +49,8 @@ function zoneExtents(name: string, zone: ZoneLayout): Extent[] {
 
 /** Every structure of a layout, from the sizes that its users declare. */
 function extentsOf(layout: Layout): Extent[] {
-  const { vcpus, agents, pages } = layout;
+  const { vcpus, agents, pages, memslots } = layout;
+  const ids = memslots.bitmaps.length;
   const each = (n: number, of: (i: number) => Extent): Extent[] =>
     Array.from({ length: n }, (_, i) => of(i));
   return [
@@ -76,10 +82,15 @@ function extentsOf(layout: Layout): Extent[] {
       bytes: MEMCACHE_BYTES,
       align: LINE,
     })),
-    ...layout.slots.flatMap((slot, i) => [
-      { name: `flags ${i}`, at: slot.flags, bytes: 4, align: LINE },
-      { name: `bitmap ${i}`, at: slot.dirtyBitmap, bytes: Math.ceil(slot.pages / 8), align: LINE },
-    ]),
+    { name: 'slots_lock', at: layout.slotsLock, bytes: Mutex.bytes(agents), align: LINE },
+    { name: 'SRCU', at: layout.slotsSrcu, bytes: Srcu.bytes(agents), align: LINE },
+    { name: 'slots', at: memslots.arrays, bytes: memslotArraysBytes(ids), align: LINE },
+    ...memslots.bitmaps.map(({ at, pages: room }, id) => ({
+      name: `bitmap ${id}`,
+      at,
+      bytes: dirtyBitmapBytes(room),
+      align: LINE,
+    })),
     ...layout.host.levels.map(({ level, entries }) => ({
       name: `host table ${level}`,
       at: entries,
@@ -182,7 +193,7 @@ test('the table zone holds all tables of all slots, the root, and full caches', 
       const { startLevel, pages } = rootOf(scenario);
       const needed = tablesNeeded({ ...scenario, startLevel }) + pages;
       const { frames, frameBytes } = layoutOf(scenario).tableZone;
-      expect(frames).toBeGreaterThanOrEqual(needed + scenario.vcpus * MEMCACHE_PAGES);
+      expect(frames).toBeGreaterThanOrEqual(needed + scenario.vcpus * CACHE_PAGES);
       expect(frameBytes).toBe(pageBytesOf(scenario.machine));
     }),
     { seed: 5, numRuns: 50 },
@@ -197,8 +208,8 @@ test('equal scenarios have equal layouts; the host and main agents come after th
 });
 
 test('no two statistics share a place in the block', () => {
-  const { faults, locks, rwLocks, tlbi, bytes, ...counters } = STATISTICS;
-  const modes = Object.values(rwLocks).flatMap(({ read, write }) => [read, write]);
+  const { faults, locks, rwLocks, slotsLock, slotsSrcu, tlbi, bytes, ...counters } = STATISTICS;
+  const modes = [...Object.values(rwLocks), slotsSrcu].flatMap(({ read, write }) => [read, write]);
   const extents = [
     ...Object.values(counters).map((at) => [at, 8] as const),
     ...Object.values(tlbi).map((at) => [at, 8] as const),
@@ -207,7 +218,7 @@ test('no two statistics share a place in the block', () => {
       [fault.walks, (WALKS_MAX + 1) * 4] as const,
       [fault.latencyNs, HISTOGRAM_BYTES] as const,
     ]),
-    ...[...Object.values(locks), ...modes].flatMap((lock) => [
+    ...[...Object.values(locks), slotsLock, ...modes].flatMap((lock) => [
       ...[lock.acquisitions, lock.contended, lock.waitTotalNs].map((at) => [at, 8] as const),
       ...[lock.waitNs, lock.holdNs].map((at) => [at, HISTOGRAM_BYTES] as const),
     ]),

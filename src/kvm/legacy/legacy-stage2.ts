@@ -1,15 +1,17 @@
 /** The table code that the rewrite replaced, profile `legacy`: leaves are built from scratch, a write permission fault takes two walks. */
 import type { Op } from '#port';
-import type { Level } from '../../machine/address.ts';
+import type { Level, Phys } from '../../machine/address.ts';
 import type { Descriptor } from '../../machine/descriptor.ts';
+import { legacyChangePte, legacyIoremap } from '../../pgtable/legacy/host-page.ts';
 import { legacyFault } from '../../pgtable/legacy/fault.ts';
-import { legacyAge, legacyMkyoung } from '../../pgtable/legacy/leaf.ts';
+import { legacyFlush } from '../../pgtable/legacy/flush.ts';
+import { legacyAge, legacyMkyoung, legacyTestAge } from '../../pgtable/legacy/leaf.ts';
 import { legacyFreePgd, legacyUnmap } from '../../pgtable/legacy/unmap.ts';
 import { legacyWrprotect } from '../../pgtable/legacy/wrprotect.ts';
 import type { Outcome } from '../../pgtable/outcome.ts';
 import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
 import { exactLevel, type SlotPlace } from '../mapping-size.ts';
-import type { FaultMapping, Stage2Operations } from '../stage2-operations.ts';
+import type { DevicePage, FaultMapping, Stage2Operations } from '../stage2-operations.ts';
 
 export class LegacyStage2 implements Stage2Operations {
   hugetlbLevel(place: SlotPlace, hugeBytes: number): Level {
@@ -41,6 +43,23 @@ export class LegacyStage2 implements Stage2Operations {
 
   *mkold(pgt: Stage2Pgtable, ipa: number): Op<boolean> {
     return yield* legacyAge(pgt, ipa);
+  }
+
+  *isYoung(pgt: Stage2Pgtable, ipa: number): Op<boolean> {
+    return yield* legacyTestAge(pgt, ipa);
+  }
+
+  *flush(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
+    yield* legacyFlush(pgt, ipa, size);
+    return 'ok';
+  }
+
+  *changePte(pgt: Stage2Pgtable, ipa: number, frame: Phys): Op<void> {
+    yield* legacyChangePte(pgt, ipa, frame);
+  }
+
+  *mapDevice(pgt: Stage2Pgtable, page: DevicePage): Op<Outcome> {
+    return yield* legacyIoremap(pgt, page);
   }
 
   /** The whole IPA space is unmapped, entry by entry with a TLBI each, while vCPUs may still run. */

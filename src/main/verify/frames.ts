@@ -42,8 +42,8 @@ function* zoneAccount(name: string, zone: FrameZone, known: number): Iterable<Fi
 function framesOfHost({ vm }: World): Phys[] {
   const { memslots, host } = vm.parts;
   return memslots.slots.flatMap((slot) =>
-    Array.from({ length: slot.layout.pages }, (_, i) =>
-      host.lookup(slot.hvaOf((slot.layout.baseGfn + i) as Gfn)),
+    Array.from({ length: slot.pages }, (_, i) =>
+      host.lookup(slot.hvaOf((slot.baseGfn + i) as Gfn)),
     ).filter((frame) => frame !== NO_FRAME),
   );
 }

@@ -10,7 +10,7 @@ import { LAST_LEVEL } from '../../machine/geometry.ts';
 import { TableDigest } from '../../pgtable/digest.ts';
 import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
 import { Prot } from '../../pgtable/stage2-prot.ts';
-import { SlotFlag } from '../../kvm/memslots.ts';
+import type { Memslot } from '../../kvm/memslots.ts';
 import { AccessLog, type LogEntry } from '../../workers/log.ts';
 import type { World } from '../../workers/world.ts';
 
@@ -31,27 +31,39 @@ export interface ReferencePage {
 export function referenceOf(world: World): ReferencePage[] {
   const { layout, vm } = world;
   const logs = Array.from({ length: layout.vcpus }, (_, vcpu) => new AccessLog(layout, vcpu));
+  const pages: ReferencePage[] = [];
+  let first = 0;
+  for (const [id, began] of layout.slots.entries()) {
+    const slot = vm.parts.memslots.slots.find((candidate) => candidate.id === id);
+    if (slot !== undefined) pages.push(...pagesOf(world, slot, first, logs));
+    first += began.pages;
+  }
+  return pages.toSorted((a, b) => a.ipa - b.ipa);
+}
+
+/** The accessed pages of a slot; `first` is the index of its first page over all slots of the scenario. */
+function pagesOf(
+  { layout, vm }: World,
+  slot: Memslot,
+  first: number,
+  logs: readonly AccessLog[],
+): ReferencePage[] {
   const protectEpoch = read32(layout.words.protectEpoch);
   const discardEpoch = read32(layout.words.discardEpoch);
   const pages: ReferencePage[] = [];
-  let first = 0;
-  for (const slot of vm.parts.memslots.slots) {
-    const isLogging = (read32(slot.layout.flags) & SlotFlag.logDirty) !== 0;
-    for (let i = 0; i < slot.layout.pages; i++) {
-      const entries = logs.map((log) => log.entry(first + i, discardEpoch));
-      if (entries.every((entry) => entry === null)) continue;
-      pages.push({
-        page: first + i,
-        ipa: slot.ipa + i * slot.layout.pageBytes,
-        frame: vm.parts.host.lookup(slot.hvaOf((slot.layout.baseGfn + i) as Gfn)),
-        writable: !isLogging || entries.some((entry) => wrote(entry, protectEpoch)),
-        executable: entries.some((entry) => entry?.executed === true),
-        entries,
-      });
-    }
-    first += slot.layout.pages;
+  for (let i = 0; i < slot.pages; i++) {
+    const entries = logs.map((log) => log.entry(first + i, discardEpoch));
+    if (entries.every((entry) => entry === null)) continue;
+    pages.push({
+      page: first + i,
+      ipa: slot.ipa + i * slot.pageBytes,
+      frame: vm.parts.host.lookup(slot.hvaOf((slot.baseGfn + i) as Gfn)),
+      writable: !slot.isLogging() || entries.some((entry) => wrote(entry, protectEpoch)),
+      executable: entries.some((entry) => entry?.executed === true),
+      entries,
+    });
   }
-  return pages.toSorted((a, b) => a.ipa - b.ipa);
+  return pages;
 }
 
 /** Whether the vCPU wrote the page after the last write-protection of everything. */
