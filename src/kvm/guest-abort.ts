@@ -49,7 +49,7 @@ function* triage(vm: AbortVm, vcpu: Vcpu): Op<Triaged> {
 /** Inside a read section of the slots. */
 function* abortInSlots(vm: AbortVm, vcpu: Vcpu): Op<Triaged> {
   const { geometry, memslots } = vm.parts;
-  const ipa = geometry.pageDown(vcpu.fault.faultIpa()) as Ipa;
+  const ipa = vcpu.fault.faultIpa();
   const gfn = geometry.blockNumber(ipa, LAST_LEVEL) as Gfn;
   const found = yield* memslots.lookup(gfn);
   const slot = found?.isInvalid === true ? undefined : found;

@@ -21,7 +21,7 @@ export interface FaultClass {
 
 /** A fault whose host page is pinned: what the last steps of section 5E decide on. */
 export interface FaultMapping extends FaultClass {
-  /** Of the page that faulted, also where a block around it is mapped. */
+  /** Of the page that faulted, down to 4 KiB, also where a larger one or a block around it is mapped. */
   readonly ipa: Ipa;
   /** Aligned to `size`. */
   readonly frame: Phys;

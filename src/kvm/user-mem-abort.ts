@@ -21,7 +21,7 @@ import type { Vcpu } from './vcpu.ts';
 
 /** What is known of a fault once its slot is found. */
 export interface MemoryFault {
-  /** Of the page. */
+  /** Down to 4 KiB, whatever the granule. */
   readonly ipa: Ipa;
   readonly slot: AbortSlot;
   readonly hva: Hva;
