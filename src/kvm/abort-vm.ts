@@ -45,7 +45,10 @@ export interface AbortSlots {
 }
 
 export interface AbortVm {
-  readonly parts: Pick<VmParts, 'geometry' | 'mmu' | 'mmuLock' | 'notifier' | 'stage2'> & {
+  readonly parts: Pick<
+    VmParts,
+    'features' | 'geometry' | 'mmu' | 'mmuLock' | 'notifier' | 'stage2'
+  > & {
     readonly host: UserMemory;
     readonly memslots: AbortSlots;
     readonly policy: AbortPolicy;

@@ -91,6 +91,9 @@ export class RewrittenStage2 implements Stage2Operations {
   }
 }
 
-function protOf({ isWritable, isExec, isDevice }: FaultMapping): number {
-  return Prot.r | (isWritable ? Prot.w : 0) | (isExec ? Prot.x : 0) | (isDevice ? Prot.device : 0);
+function protOf({ isWritable, isExec, isDevice, dic }: FaultMapping): number {
+  const isExecutable = isExec || (dic && !isDevice);
+  return (
+    Prot.r | (isWritable ? Prot.w : 0) | (isExecutable ? Prot.x : 0) | (isDevice ? Prot.device : 0)
+  );
 }

@@ -30,6 +30,8 @@ export interface FaultMapping extends FaultClass {
   readonly isWritable: boolean;
   /** Not memory of the machine: never executable. */
   readonly isDevice: boolean;
+  /** Memory is executable unasked (CTR_EL0.DIC). */
+  readonly dic: boolean;
   readonly cache: TableCache;
 }
 

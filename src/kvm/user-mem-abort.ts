@@ -167,6 +167,7 @@ function* installLocked(vm: AbortVm, vcpu: Vcpu, request: Request, found: Found)
     isPermission,
     isWritable,
     isDevice,
+    dic: vm.parts.features.dic,
     logging,
     leafSize,
     cache: vcpu.memcache,

@@ -4,6 +4,7 @@
  */
 import type { Op } from '#port';
 import type { Ipa, Vmid } from '../machine/address.ts';
+import type { MachineFeatures } from '../machine/features.ts';
 import type { PhysicalMemory } from '../machine/frames.ts';
 import { LAST_LEVEL, type Geometry } from '../machine/geometry.ts';
 import { decodeVtcr, encodeVttbr, type Stage2Registers } from '../machine/vtcr.ts';
@@ -25,6 +26,7 @@ import type { UserAreas } from './user-areas.ts';
 export interface VmParts {
   readonly vmid: Vmid;
   readonly geometry: Geometry;
+  readonly features: MachineFeatures;
   /** Shape and encoding of the stage-2 table. */
   readonly config: Stage2Config;
   readonly memory: PhysicalMemory;

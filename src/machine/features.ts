@@ -10,6 +10,8 @@ export interface MachineFeatures {
   readonly fwb: boolean;
   /** FEAT_XNX: XN has two bits. */
   readonly xnx: boolean;
+  /** CTR_EL0.DIC: what was written can be executed without invalidating instructions. */
+  readonly dic: boolean;
 }
 
 /** A plain Armv8.0 machine: none of the features. */
@@ -19,6 +21,7 @@ export const ARMV8_0: MachineFeatures = {
   vmidBits: 8,
   fwb: false,
   xnx: false,
+  dic: false,
 };
 
 /** What limits the tables of the host kernel itself. */

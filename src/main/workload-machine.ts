@@ -9,7 +9,7 @@ const plainAddressBits = 48;
 
 /** The machine of a workload file. Throws a UserError for one that cannot be, or cannot have a VM of so many IPA bits. */
 export function machineOf(source: YamlSource, { machine, vm }: WorkloadFile): MachineShape {
-  const { granule, lpa2, paBits, fwb, xnx } = machine;
+  const { granule, lpa2, paBits, fwb, xnx, dic } = machine;
   const { ipaBits } = vm;
   if (lpa2 && granule === '64K') {
     throw source.problem(['machine', 'lpa2'], 'the 64K granule has 52-bit addresses without it');
@@ -26,7 +26,7 @@ export function machineOf(source: YamlSource, { machine, vm }: WorkloadFile): Ma
       `${ipaBits} bits, and physical addresses of the machine have ${paBits} (machine.paBits)`,
     );
   }
-  return { pageShift: PAGE_SHIFTS[granule], lpa2, features: { ...ARMV8_0, paBits, fwb, xnx } };
+  return { pageShift: PAGE_SHIFTS[granule], lpa2, features: { ...ARMV8_0, paBits, fwb, xnx, dic } };
 }
 
 /** Throws a UserError unless `bytes`, the value at `path`, is a number of whole pages. */

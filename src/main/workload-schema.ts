@@ -24,6 +24,7 @@ export interface WorkloadFile {
     paBits: number;
     fwb: boolean;
     xnx: boolean;
+    dic: boolean;
     memory?: Maybe<number>;
   };
   vm: { ipaBits: number; contents: 'page' | 'line' };
@@ -160,6 +161,7 @@ const workload: z.ZodType<WorkloadFile> = z.strictObject({
       paBits: z.literal(PA_BITS).default(48),
       fwb: z.boolean().default(false),
       xnx: z.boolean().default(false),
+      dic: z.boolean().default(false),
       memory: size.optional(),
     })
     .prefault({}),

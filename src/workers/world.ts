@@ -85,6 +85,7 @@ export function worldOf(scenario: Scenario, layout: Layout, agent: number): Worl
   const vm = new Vm({
     vmid: GUEST_VMID,
     geometry,
+    features: machine.features,
     config,
     memory,
     mmu,

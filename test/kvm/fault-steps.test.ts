@@ -5,7 +5,7 @@ import { EventKind } from '../../src/engine/events.ts';
 import type { ProfileName } from '../../src/kvm/profile.ts';
 import { PLAIN_4K } from '../../src/machine/shape.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
-import type { Seen } from '../support/lab.ts';
+import { only, type Seen } from '../support/lab.ts';
 import {
   AbortBench,
   HVA,
@@ -229,6 +229,24 @@ describe('a page gets', () => {
 });
 
 const BOTH: readonly ProfileName[] = ['legacy', '5.10'];
+
+describe.each(BOTH)('on a machine with DIC, %s', (kvm) => {
+  const machine = { ...PLAIN_4K, features: { ...PLAIN_4K.features, dic: true } };
+  const scenario = { kvm, machine };
+
+  test('memory is executable unasked, and no instruction invalidated for it', () => {
+    const bench = new AbortBench({ slot: SLOT, scenario });
+    const events = bench.eventsOf(AT, WRITE);
+    expect(only(events, EventKind.icacheInvalidate)).toEqual([]);
+    expect(bench.leaf(AT)).toBe(`3 ${hex(PHYS + 2 * PAGE)} rwx`);
+  });
+
+  test('a device is not', () => {
+    const bench = new AbortBench({ slot: SLOT, found: DEVICE, scenario });
+    bench.handle(AT, WRITE);
+    expect(bench.leaf(AT)).toBe(`3 ${hex(PHYS + 2 * PAGE)} rw- device`);
+  });
+});
 
 describe.each(BOTH)('the size of a mapping, %s', (kvm) => {
   const scenario = { kvm };

@@ -99,6 +99,7 @@ class TwinBench {
         isExec: false,
         isPermission: false,
         isDevice: false,
+        dic: false,
         isWritable: what.isWrite === true || !this.logging,
         logging: this.logging,
         leafSize: this.live.geometry.sizeOf(this.leaf(ipa).level),
@@ -230,6 +231,7 @@ function raw(bench: TwinBench, mapping: Partial<FaultMapping>): boolean {
     isExec: false,
     isPermission: true,
     isDevice: false,
+    dic: false,
     isWritable: false,
     logging: true,
     leafSize: PAGE,
@@ -323,7 +325,7 @@ describe('where both may differ, and what the check does about it', () => {
     const bench = new TwinBench(PLAIN);
     const cache = new LimitedCache(bench.zone, 1);
     const mapping = { ipa: AT as Ipa, size: PAGE, frame: bench.physOf(AT), isPermission: false };
-    const kind = { isWrite: false, isExec: false, isDevice: false };
+    const kind = { isWrite: false, isExec: false, isDevice: false, dic: false };
     const shared = { ...kind, isWritable: true, logging: false };
     const fault = { ...mapping, ...shared, leafSize: PAGE, cache };
     expect(drive(bench.twin.faultIn(bench.live, fault))).toBe('noMemory');

@@ -46,12 +46,12 @@ function messageOf(text: Text): string {
 }
 
 test('every key reaches the scenario', () => {
-  const machine = 'granule: 16K, lpa2: true, paBits: 52, fwb: true, xnx: true';
+  const machine = 'granule: 16K, lpa2: true, paBits: 52, fwb: true, xnx: true, dic: true';
   expect(load({ machine, vm: 'ipaBits: 52' })).toMatchObject({
     machine: {
       pageShift: 14,
       lpa2: true,
-      features: { ...ARMV8_0, paBits: 52, fwb: true, xnx: true },
+      features: { ...ARMV8_0, paBits: 52, fwb: true, xnx: true, dic: true },
     },
     ipaBits: 52,
     frames: 64,
@@ -98,7 +98,7 @@ describe('what cannot be', () => {
     [{ machine: 'paBits: 36' }, '4:20: machine.paBits: expected one of 40|42|44|48|52'],
     [{ machine: 'fwb: 1' }, '4:17: machine.fwb: expected true or false, not 1'],
     [{ machine: 'xnx: no way' }, '4:17: machine.xnx: expected true or false, not "no way"'],
-    [{ machine: 'dic: true' }, '4:12: machine.dic: unknown key'],
+    [{ machine: 'mte: true' }, '4:12: machine.mte: unknown key'],
     [
       { machine: 'granule: 16K', slot: 'base: 0x40001000, size: 1M' },
       '6:26: slots[0].base: 0x40001000 is not a multiple of the page size (16K)',

@@ -24,6 +24,7 @@ const WRITE_FAULT = {
   isWritable: true,
   logging: true,
   isDevice: false,
+  dic: false,
 } as const;
 
 /** A page that both vCPUs have read; the slot logs, so that it is read-only. */

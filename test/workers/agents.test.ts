@@ -309,9 +309,10 @@ test('a thread refuses core code that was not stripped', () => {
   expect(() => runThread(task)).toThrow('unstripped');
 });
 
+const names = (hosts: number): string[] =>
+  [0, 1, 2, 3].slice(0, 2 + hosts).map((agent) => nameOf({ vcpus: 2, hosts } as Layout, agent));
+
 test('agents are called by what they are', () => {
-  const names = (hosts: number): string[] =>
-    [0, 1, 2, 3].slice(0, 2 + hosts).map((agent) => nameOf({ vcpus: 2, hosts } as Layout, agent));
   expect(names(1)).toEqual(['vCPU 0', 'vCPU 1', 'host']);
   expect(names(2)).toEqual(['vCPU 0', 'vCPU 1', 'host 0', 'host 1']);
 });

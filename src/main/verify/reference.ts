@@ -59,7 +59,7 @@ function pagesOf(
       ipa: slot.ipa + i * slot.pageBytes,
       frame: vm.parts.host.lookup(slot.hvaOf((slot.baseGfn + i) as Gfn)),
       writable: !slot.isLogging() || entries.some((entry) => wrote(entry, protectEpoch)),
-      executable: entries.some((entry) => entry?.executed === true),
+      executable: vm.parts.features.dic || entries.some((entry) => entry?.executed === true),
       entries,
     });
   }

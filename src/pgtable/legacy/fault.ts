@@ -25,6 +25,8 @@ export interface LegacyFault {
   /** Whether the slot logs dirty pages: `size` is a page then. */
   readonly logging: boolean;
   readonly isDevice: boolean;
+  /** Memory is executable unasked (CTR_EL0.DIC). */
+  readonly dic: boolean;
   readonly cache: TableCache;
 }
 
@@ -52,7 +54,7 @@ function* protOf(pgt: Stage2Pgtable, fault: LegacyFault): Op<number> {
   return (
     Prot.r |
     (fault.isWritable ? Prot.w : 0) |
-    (needsExec ? Prot.x : 0) |
+    (needsExec || (fault.dic && !fault.isDevice) ? Prot.x : 0) |
     (fault.isDevice ? Prot.device : 0)
   );
 }

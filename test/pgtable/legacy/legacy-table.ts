@@ -82,6 +82,7 @@ export class LegacyTable {
       isWritable: true,
       logging: false,
       isDevice: false,
+      dic: false,
       cache: this.cache,
     };
     return legacyFault(this.pgt, { ...plain, ...fault });
