@@ -3,8 +3,12 @@ import { drive } from '#port';
 import { expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
+import { KvmNotifier } from '../../src/kvm/kvm-notifier.ts';
 import { ioremap } from '../../src/kvm/ioremap.ts';
-import { Lab, only, PAGE } from '../support/lab.ts';
+import type { Twin } from '../../src/kvm/twin.ts';
+import type { Phys } from '../../src/machine/address.ts';
+import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
+import { Guest, Lab, only, PAGE, RAM } from '../support/lab.ts';
 import { mappedPages } from '../support/vm-of.ts';
 
 const IPA = 0x1000_0000;
@@ -71,4 +75,18 @@ test('legacy: a page in the way ends it there', () => {
   drive(ioremap(lab.world.vm, { ...DEVICE, ipa: IPA + PAGE, bytes: PAGE }));
   expect(drive(ioremap(lab.world.vm, DEVICE))).toBe('fault');
   expect(mappedPages(lab, IPA, 3)).toEqual([0, 1]);
+});
+
+test.each(profiles)('%s: a twin follows mappings twice made, replaced pages and ageing', (kvm) => {
+  const lab = new Lab({ kvm, twin: true });
+  const { vm } = lab.world;
+  drive(new Guest(lab, 0).touch(RAM, 'write'));
+  drive(ioremap(vm, DEVICE));
+  const twice = drive(ioremap(vm, { ...DEVICE, phys: 0x900_0000 }));
+  expect(twice).toBe(kvm === 'legacy' ? 'fault' : 'ok');
+  const notifier = new KvmNotifier(vm);
+  drive(notifier.clearYoung({ hva: lab.slot.hva, bytes: PAGE }));
+  drive(notifier.changePte(lab.slot.hva, 0x8000_5000 as Phys));
+  const [live, twin] = drive((vm.parts.twin as Twin).compare(drive(vm.pgt()) as Stage2Pgtable));
+  expect(live).toBe(twin);
 });

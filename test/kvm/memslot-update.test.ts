@@ -174,10 +174,11 @@ class HalfDevice implements UserAreas {
   }
 }
 
-describe('a slot over device memory', () => {
-  const region = (lab: Lab): MemoryRegion => spareRegion(lab, { bytes: 4 * PAGE });
-  const areasOf = (lab: Lab): HalfDevice => new HalfDevice(lab.slot.hva + 2 * PAGE);
+/** Two pages of memory, two of a device. */
+const region = (lab: Lab): MemoryRegion => spareRegion(lab, { bytes: 4 * PAGE });
+const areasOf = (lab: Lab): HalfDevice => new HalfDevice(lab.slot.hva + 2 * PAGE);
 
+describe('a slot over device memory', () => {
   test.each([
     [0, '00400000080017c7'],
     [SlotFlag.readonly, '0040000008001747'],
@@ -201,14 +202,18 @@ describe('a slot over device memory', () => {
     expect([mappedPages(lab, FREE, 4), slotsNow(lab)[1]]).toEqual([[2, 3], region(lab)]);
   });
 
-  test('without table pages: -ENOMEM, nothing mapped, no page lost', () => {
-    const lab = new Lab();
-    lab.drain('tables', 1);
-    const used = lab.used('tables');
-    const vm = vmOf(lab.world, { areas: areasOf(lab) });
-    expect(drive(setMemoryRegion(vm, region(lab)))).toBe('noMemory');
-    expect([lab.used('tables'), mappedPages(lab, FREE, 4)]).toEqual([used, []]);
-  });
+  test.each([1, 3])(
+    'with %i table pages, too few: -ENOMEM, nothing mapped, no page lost',
+    (left) => {
+      // Three are enough for the first of its two pages.
+      const lab = new Lab();
+      lab.drain('tables', left);
+      const used = lab.used('tables');
+      const vm = vmOf(lab.world, { areas: areasOf(lab) });
+      expect(drive(setMemoryRegion(vm, region(lab)))).toBe('noMemory');
+      expect([lab.used('tables'), mappedPages(lab, FREE, 4)]).toEqual([used, []]);
+    },
+  );
 
   test('that cannot move there stays where it was, and faults its pages back', () => {
     const lab = new Lab();
@@ -222,10 +227,10 @@ describe('a slot over device memory', () => {
   });
 });
 
-describe('a deletion against a fault', () => {
-  const remove = (lab: Lab) => (): Op<unknown> =>
-    setMemoryRegion(lab.view().vm, { ...present(lab), bytes: 0 });
+const remove = (lab: Lab) => (): Op<unknown> =>
+  setMemoryRegion(lab.view().vm, { ...present(lab), bytes: 0 });
 
+describe('a deletion against a fault', () => {
   test('waits for the fault that found the slot, and unmaps what it maps', () => {
     const lab = new Lab();
     const guest = new Guest(lab, 0);
