@@ -1,4 +1,4 @@
-/** Faults on guest memory (specification 5E): each step that can end one, and what a mapping allows. */
+/** Faults on guest memory (specification 5E) with the host's own memory and notifiers; fault-steps.test.ts has the steps one by one. */
 import { drive, load32, Order } from '#port';
 import { describe, expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
@@ -29,12 +29,6 @@ function handle(lab: Lab, guest: Guest, ipa: number, kind: AccessKind, fsc: numb
 }
 
 describe('a fault ends', () => {
-  test('at once when it is a permission fault of a read: -EFAULT', () => {
-    const lab = new Lab();
-    expect(handle(lab, new Guest(lab, 0), RAM, 'read', FSC.permission)).toBe('fault');
-    expect(lab.used('guest')).toBe(0);
-  });
-
   test('when the cache cannot be filled to its minimum: -ENOMEM, and nothing was pinned', () => {
     const lab = new Lab();
     lab.drain('tables', 1);
@@ -194,28 +188,6 @@ test('in 500 schedules of a fault and a discard no leaf and no TLB entry maps a 
   }
   expect(ends).toEqual({ mapped: ends.retried, gone: 500 - ends.retried, retried: ends.retried });
   expect(Math.min(ends.mapped, ends.gone)).toBeGreaterThan(50);
-});
-
-describe('the cache of table pages', () => {
-  test('is left alone by a permission fault that needs no table', () => {
-    const lab = new Lab();
-    const guest = new Guest(lab, 0);
-    drive(guest.touch(RAM, 'write'));
-    while (guest.vcpu.memcache.pages > 0) drive(guest.vcpu.memcache.alloc());
-    expect(drive(guest.touch(RAM, 'exec'))).toBe(1);
-    expect([guest.vcpu.fault.type, guest.vcpu.memcache.pages]).toEqual([FSC.permission, 0]);
-  });
-
-  test('is filled by a write while logging, which may dissolve a block', () => {
-    const lab = loggingLab();
-    const guest = new Guest(lab, 0);
-    drive(guest.touch(RAM, 'read'));
-    while (guest.vcpu.memcache.pages > 0) drive(guest.vcpu.memcache.alloc());
-    expect(drive(guest.touch(RAM, 'exec'))).toBe(1);
-    expect(guest.vcpu.memcache.pages).toBe(0);
-    expect(drive(guest.touch(RAM, 'write'))).toBe(1);
-    expect([guest.vcpu.fault.type, guest.vcpu.memcache.pages]).toEqual([FSC.permission, 40]);
-  });
 });
 
 describe('a mapping', () => {

@@ -1,6 +1,7 @@
 /** The agents of a run: guards and acknowledgements of a vCPU, passes of the host, and what the control words promise. */
 import { drive, read32, store64, Order, write32 } from '#port';
 import { describe, expect, test } from 'vitest';
+import { poisonPage } from '../../src/kvm/host/poison.ts';
 import { EventKind, RECORD, type EventSink } from '../../src/engine/events.ts';
 import { Execution } from '../../src/engine/execution.ts';
 import { explore } from '../../src/engine/explore.ts';
@@ -122,6 +123,18 @@ describe('a vCPU ends the run', () => {
     const run = agentOf(lab);
     drive(lab.world.vm.freeStage2());
     expect(failureOf(() => run(accessesOf([0, Touch.read])))?.kind).toBe('fault');
+  });
+
+  test('when its memory is broken', () => {
+    const lab = new Lab();
+    const { host } = lab.world.vm.parts;
+    const run = agentOf(lab);
+    const { frame } = drive(host.pin(lab.slot.hva, true));
+    drive(host.unpin(frame));
+    expect(drive(poisonPage(host.mm, lab.slot.hva))).toBe('done');
+    const failure = failureOf(() => run(accessesOf([0, Touch.read])));
+    expect(failure?.kind).toBe('poisoned');
+    expect(failure?.message).toMatch(/^vCPU 0, read of IPA 0x40000000: .*SIGBUS/);
   });
 
   test('when the host is out of memory', () => {
