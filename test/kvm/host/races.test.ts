@@ -188,6 +188,31 @@ describe('discards race with guests and moves', () => {
   );
 });
 
+test('a huge page that is faulted in while a page of it is discarded loses that page only', () => {
+  const lab = new HostLab([area('transparentHuge', 0, 2 * MIB)], { frames: 600 });
+  const [discarder, guest] = [lab.view(), lab.view()];
+  discarder.subscribe(lab.told);
+  const table = lab.lockAt(2);
+  const script = new Scripted([
+    // Announced, nothing to split seen.
+    { agent: 0, until: ({ kind, at }) => kind === EventKind.add32 && at === table },
+    { agent: 1, toEnd: true },
+  ]);
+  lab.run(script, [
+    () => discardRange(discarder.mm, lab.range(5, 1)),
+    () => write(guest, lab.hva(4), 44),
+  ]);
+  expect(script.linesDone).toBe(2);
+  expect(lab.calls()).toEqual([
+    'start 5+1: none',
+    'start 0+512: page 0 W young level 2',
+    'end 0+512: page 0 W young',
+    'end 5+1: none',
+  ]);
+  expect([lab.entry(4), lab.entry(5), lab.read(4)]).toEqual(['page 4 W young', 'none', 44]);
+  expect(lab.wrong()).toEqual([]);
+});
+
 test('a block that is split while its first page is made writable stays split', () => {
   const lab = new HostLab([area('transparentHuge', 0, 2 * MIB)], { frames: 600 });
   lab.write(0, 5);
@@ -269,11 +294,11 @@ describe('two at once', () => {
   });
 });
 
-test('who faults on a page that is being moved sleeps until the move is over', () => {
+test("a page that is being moved is nobody's, and who faults on it sleeps until the move is over", () => {
   const lab = new HostLab([area('anonymous', 0, 2 * PAGE)]);
   lab.write(1, 9);
   const [mover, guest] = [lab.view(), lab.view()];
-  let found = -1;
+  let [owner, found] = [-1, -1];
   const script = new Scripted([
     { agent: 0, until: ({ kind }) => kind === EventKind.copy },
     { agent: 1, until: ({ kind }) => kind === EventKind.wait },
@@ -283,10 +308,11 @@ test('who faults on a page that is being moved sleeps until the move is over', (
   lab.run(script, [
     () => migratePage(mover.mm, lab.hva(1)),
     function* fault() {
+      owner = yield* guest.mm.pages.frames.owner(lab.frame(0));
       found = yield* touch(guest, lab.hva(1), true);
     },
   ]);
-  expect([script.linesDone, found, lab.read(1)]).toEqual([3, 1, 9]);
+  expect([script.linesDone, owner, found, lab.read(1)]).toEqual([3, 0, 1, 9]);
   expect(lab.wrong()).toEqual([]);
 });
 
