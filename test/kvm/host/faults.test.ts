@@ -139,6 +139,18 @@ describe('transparent huge pages', () => {
     expect(filled.wrong()).toEqual([]);
   });
 
+  test('a page that is missed in a block of base pages comes back as a base page', () => {
+    const lab = huge();
+    lab.write(0, 1);
+    drive(discardRange(lab.mm, lab.range(1, 1)));
+    expect(lab.touch(1, true)).toBe(1);
+    expect([lab.entry(0), lab.entry(1)]).toEqual(['page 0 W young', 'page 1 W young']);
+    drive(discardRange(lab.mm, lab.range(0, 512)));
+    lab.touch(3, true);
+    expect(lab.entry(3)).toBe('page 515 W young level 2');
+    expect(lab.wrong()).toEqual([]);
+  });
+
   test('freed blocks are used again as blocks', () => {
     const lab = huge({ frames: 512 });
     for (let turn = 0; turn < 3; turn++) {

@@ -188,29 +188,31 @@ describe('discards race with guests and moves', () => {
   );
 });
 
-test('a huge page that is faulted in while a page of it is discarded loses that page only', () => {
-  const lab = new HostLab([area('transparentHuge', 0, 2 * MIB)], { frames: 600 });
-  const [discarder, guest] = [lab.view(), lab.view()];
-  discarder.subscribe(lab.told);
-  const table = lab.lockAt(2);
-  const script = new Scripted([
-    // Announced, nothing to split seen.
-    { agent: 0, until: ({ kind, at }) => kind === EventKind.add32 && at === table },
-    { agent: 1, toEnd: true },
-  ]);
-  lab.run(script, [
-    () => discardRange(discarder.mm, lab.range(5, 1)),
-    () => write(guest, lab.hva(4), 44),
-  ]);
-  expect(script.linesDone).toBe(2);
-  expect(lab.calls()).toEqual([
-    'start 5+1: none',
-    'start 0+512: page 0 W young level 2',
-    'end 0+512: page 0 W young',
-    'end 5+1: none',
-  ]);
-  expect([lab.entry(4), lab.entry(5), lab.read(4)]).toEqual(['page 4 W young', 'none', 44]);
-  expect(lab.wrong()).toEqual([]);
+describe('a huge page that is faulted in while the host announces a change of one of its pages', () => {
+  test.each<{ name: string; change: HostAct; page: string }>([
+    { name: 'loses only what is discarded', change: drop, page: 'none' },
+    { name: 'is protected only there', change: protect, page: 'page 5 young' },
+  ])('$name', ({ change, page }) => {
+    const lab = new HostLab([area('transparentHuge', 0, 2 * MIB)], { frames: 600 });
+    const [host, guest] = [lab.view(), lab.view()];
+    host.subscribe(lab.told);
+    const table = lab.lockAt(2);
+    const script = new Scripted([
+      // Announced, nothing to split seen.
+      { agent: 0, until: ({ kind, at }) => kind === EventKind.add32 && at === table },
+      { agent: 1, toEnd: true },
+    ]);
+    lab.run(script, [() => change(lab, host, 5), () => write(guest, lab.hva(4), 44)]);
+    expect(script.linesDone).toBe(2);
+    expect(lab.calls()).toEqual([
+      'start 5+1: none',
+      'start 0+512: page 0 W young level 2',
+      'end 0+512: page 0 W young',
+      `end 5+1: ${page}`,
+    ]);
+    expect([lab.entry(4), lab.entry(5), lab.read(4)]).toEqual(['page 4 W young', page, 44]);
+    expect(lab.wrong()).toEqual([]);
+  });
 });
 
 test('a block that is split while its first page is made writable stays split', () => {
