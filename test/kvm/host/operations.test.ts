@@ -11,6 +11,7 @@ import { beginMove, endMove } from '../../../src/kvm/host/move.ts';
 import { poisonPage } from '../../../src/kvm/host/poison.ts';
 import { reclaimPage } from '../../../src/kvm/host/reclaim.ts';
 import { splitBlock } from '../../../src/kvm/host/split.ts';
+import { Geometry } from '../../../src/machine/geometry.ts';
 import { POISON } from '../../../src/machine/frames.ts';
 import { HostLab, area } from './host-lab.ts';
 
@@ -371,6 +372,24 @@ describe('huge pages', () => {
       33,
       51,
       0,
+    ]);
+    expect(lab.wrong()).toEqual([]);
+  });
+
+  test.each([14, 16])('granule 2^%d: split and collapsed by its own sizes', (shift) => {
+    const geometry = new Geometry(shift);
+    const block = geometry.sizeOf(2);
+    const vma = area('transparentHuge', 0, block, { hugeBytes: geometry.pageBytes });
+    const lab = new HostLab([vma], { geometry, frames: 2 * geometry.entries });
+    const last = geometry.entries - 1;
+    lab.write(last, 7);
+    expect(lab.entry(last)).toBe(`page ${last} W young level 2`);
+    drive(splitBlock(lab.mm, lab.hva(0)));
+    expect(lab.entry(last)).toBe(`page ${last} W young`);
+    expect(drive(collapseBlock(lab.mm, lab.hva(9)))).toBe('done');
+    expect([lab.entry(last), lab.read(last)]).toEqual([
+      `page ${geometry.entries + last} W young level 2`,
+      7,
     ]);
     expect(lab.wrong()).toEqual([]);
   });
