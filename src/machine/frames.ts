@@ -132,6 +132,11 @@ export class FrameZone {
     return yield* load32(this.#meta(frame) + OWNER, Order.once);
   }
 
+  /** The owner by any word of the frame's contents, without an operation: for who can reach the frame, so that it stays what it is. */
+  ownerAt(at: Word): number {
+    return read32(this.#metaOf(this.#indexAt(at)) + OWNER);
+  }
+
   /** Gives the frame, of which the caller has a reference, to another owner. */
   *own(frame: Phys, owner: number): Op<void> {
     yield* store32(this.#meta(frame) + OWNER, owner, Order.once);

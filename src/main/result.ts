@@ -108,7 +108,10 @@ export interface RunResult {
   /** With `--twin`: digests of the table and of its twin in canonical form, in hex (docs/twin.md). */
   readonly twin?: { readonly digests: readonly [string, string]; readonly equal: boolean };
   /** How the table was compared with the reference, and how many leaves the reference has. */
-  readonly check: { readonly digest: 'exact' | 'after-write-protect'; readonly leaves: number };
+  readonly check: {
+    readonly digest: 'exact' | 'after-write-protect' | 'pages';
+    readonly leaves: number;
+  };
   /** One in N is timed; 1 is all of them. */
   readonly sampling: { readonly latency: number; readonly hold: number };
   /** Of all events of all seeds, in hex: equal for equal seeds. Null under `threads`, which has no event order. */

@@ -14,7 +14,11 @@ export function violationsOf(
   options: RunOptions,
   seed: number,
 ): Violation[] {
-  const findings: Finding[] = [...staleReads(shared), ...verification.findings];
+  const findings: Finding[] = [
+    ...staleReads(shared),
+    ...strayAccesses(shared),
+    ...verification.findings,
+  ];
   if (verification.more > 0) {
     findings.push({
       verdict: 'more',
@@ -28,19 +32,35 @@ export function violationsOf(
 }
 
 /** One finding per vCPU whose reads did not see its own last acknowledged write. */
-function staleReads({ memory, layout }: SharedWorld): Finding[] {
+function staleReads(shared: SharedWorld): Finding[] {
+  const { staleReads: counter, firstStalePage: first } = STATISTICS;
+  return perVcpu(shared, counter, first).map(({ vcpu, times, ipa }) => ({
+    verdict: 'stale-read',
+    message: `${times} reads of vCPU ${vcpu} did not see its own last acknowledged write, the first at IPA 0x${ipa.toString(16)}`,
+  }));
+}
+
+/** One finding per vCPU that reached a frame which was not, or no longer, that of the page it meant. */
+function strayAccesses(shared: SharedWorld): Finding[] {
+  const { strayAccesses: counter, firstStrayPage: first } = STATISTICS;
+  return perVcpu(shared, counter, first).map(({ vcpu, times, ipa }) => ({
+    verdict: 'stale-translation',
+    message: `${times} accesses of vCPU ${vcpu} reached a frame that holds another page, the first for IPA 0x${ipa.toString(16)}`,
+  }));
+}
+
+/** The vCPUs whose counter is not zero, and the IPA of the page whose index `first` has. */
+function perVcpu(
+  { memory, layout }: SharedWorld,
+  counter: number,
+  first: number,
+): { readonly vcpu: number; readonly times: number; readonly ipa: number }[] {
   const floats = new Float64Array(memory.buffer);
   return Array.from({ length: layout.vcpus }, (_, vcpu) => {
     const at = statisticsOf(layout, vcpu);
-    const stale = floats[(at + STATISTICS.staleReads) / 8] as number;
-    const page = floats[(at + STATISTICS.firstStalePage) / 8] as number;
-    return { vcpu, stale, ipa: ipaOfPage(layout, page) };
-  })
-    .filter(({ stale }) => stale > 0)
-    .map(({ vcpu, stale, ipa }) => ({
-      verdict: 'stale-read',
-      message: `${stale} reads of vCPU ${vcpu} did not see its own last acknowledged write, the first at IPA 0x${ipa.toString(16)}`,
-    }));
+    const times = floats[(at + counter) / 8] as number;
+    return { vcpu, times, ipa: ipaOfPage(layout, floats[(at + first) / 8] as number) };
+  }).filter(({ times }) => times > 0);
 }
 
 /** The IPA of a page by its index over all slots. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { PAGE_ACTIONS, type HostProgram } from '../workers/scenario.ts';
 import { GRANULES, type Granule } from './granule.ts';
 import type { Path, YamlSource } from './yaml-source.ts';
 
@@ -10,6 +11,9 @@ const PA_BITS = [40, 42, 44, 48, 52];
 
 /** Programs of the host that run at the same time, at most. */
 const hostsMax = 16;
+
+/** What the host has behind a slot. */
+const BACKINGS = ['anonymous', 'transparent-huge', 'hugetlb', 'shared'] as const;
 
 type Maybe<T> = T | undefined;
 
@@ -45,6 +49,11 @@ export interface SlotEntry {
   base: number;
   size: number;
   logging: boolean;
+  backing: (typeof BACKINGS)[number];
+  /** Of hugetlb. */
+  hugePage?: Maybe<number>;
+  /** Of shared. */
+  offset?: Maybe<number>;
   perVcpu?: Maybe<number>;
 }
 
@@ -56,8 +65,10 @@ export interface PhaseEntry {
 }
 
 export interface HostEntry {
-  action: 'write-protect' | 'discard';
+  action: HostProgram['action'];
   times: number | 'until-done';
+  slot?: Maybe<string>;
+  pages?: Maybe<number>;
 }
 
 /** A pattern or a trace; which of the other keys go with it is checked later. */
@@ -127,7 +138,9 @@ const guest = z.strictObject({
 });
 
 const host = z.strictObject({
-  action: z.enum(['write-protect', 'discard']),
+  action: z.enum(['write-protect', 'discard', ...PAGE_ACTIONS]),
+  slot: identifier.optional(),
+  pages: many.optional(),
   times: z
     .union(
       [repeats, z.literal('until-done')],
@@ -147,6 +160,9 @@ const slot = z.strictObject({
   base: size,
   size,
   logging: z.boolean().default(false),
+  backing: z.enum(BACKINGS).default('anonymous'),
+  hugePage: size.optional(),
+  offset: size.optional(),
   perVcpu: size.optional(),
 });
 

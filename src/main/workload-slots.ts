@@ -1,4 +1,4 @@
-import type { Slot } from '../workers/scenario.ts';
+import type { Backing, Slot } from '../workers/scenario.ts';
 import type { SlotEntry, WorkloadFile } from './workload-schema.ts';
 import { checkWholePages } from './workload-machine.ts';
 import type { Path, YamlSource } from './yaml-source.ts';
@@ -8,6 +8,13 @@ const slotsMax = 512;
 /** Everything simulated lives in one shared memory of this size. */
 const memoryBytesMax = 2 ** 32;
 const lineBytes = 64;
+const MIB = 2 ** 20;
+/** Bytes of the huge pages that the host has, by page size: contiguous entries, and blocks. */
+const HUGE_PAGES: Readonly<Record<number, readonly number[]>> = {
+  4096: [2 ** 16, 2 ** 21, 2 ** 30],
+  16384: [2 ** 21, 2 ** 25],
+  65536: [2 ** 21, 2 ** 29],
+};
 /** From the base of guest RAM to that of table pages, but for some frames that vCPUs race for. */
 const ramBytesMax = 60 * 2 ** 30;
 
@@ -55,7 +62,8 @@ export function placeSlots(
     checkAlignment(source, file, entry, i);
     if (byName.has(entry.name))
       throw source.problem(['slots', i, 'name'], `there are two slots named ${entry.name}`);
-    const bytes = Math.min(entry.size, bytesMax);
+    const bytes = cutTo(entry, bytesMax, pageBytes);
+    const backing = backingOf(source, { entry, i, bytes, pageBytes });
     const copies = entry.perVcpu === undefined ? 1 : vcpus;
     byName.set(entry.name, {
       index: slots.length,
@@ -64,7 +72,7 @@ export function placeSlots(
     });
     for (let vcpu = 0; vcpu < copies; vcpu += 1) {
       const base = entry.base + vcpu * (entry.perVcpu ?? 0);
-      slots.push({ base, bytes, logging: entry.logging });
+      slots.push({ base, bytes, logging: entry.logging, ...backing });
       extents.push({ entry: i, vcpu, base, end: base + bytes });
     }
     if (slots.length > slotsMax)
@@ -73,6 +81,51 @@ export function placeSlots(
   for (const extent of extents) checkLimit(source, file, extent);
   checkOverlaps(source, file, extents);
   return { pageBytes, slots, byName };
+}
+
+/** Bytes of a slot of at most `bytesMax`, in whole huge pages where it is made of them. */
+function cutTo({ size, hugePage }: SlotEntry, bytesMax: number, pageBytes: number): number {
+  const unit = hugePage ?? pageBytes;
+  return size <= bytesMax ? size : Math.max(unit, bytesMax - (bytesMax % unit));
+}
+
+/** The area behind a slot; nothing for anonymous memory. */
+function backingOf(
+  source: YamlSource,
+  slot: { entry: SlotEntry; i: number; bytes: number; pageBytes: number },
+): { readonly backing?: Backing } {
+  const { entry, i, pageBytes } = slot;
+  for (const [key, kind] of [
+    ['hugePage', 'hugetlb'],
+    ['offset', 'shared'],
+  ] as const) {
+    if (entry[key] !== undefined && entry.backing !== kind)
+      throw source.keyProblem(['slots', i], key, `means nothing with the backing ${entry.backing}`);
+  }
+  if (entry.backing === 'anonymous') return {};
+  if (entry.backing === 'transparent-huge')
+    return { backing: { kind: 'transparentHuge', pageBytes, offset: 0 } };
+  if (entry.backing === 'hugetlb') return { backing: hugetlbOf(source, slot) };
+  const offset = entry.offset ?? 0;
+  if (offset % pageBytes !== 0)
+    throw source.problem(['slots', i, 'offset'], 'not a multiple of the page size');
+  return { backing: { kind: 'shared', pageBytes, offset } };
+}
+
+function hugetlbOf(
+  source: YamlSource,
+  { entry, i, bytes, pageBytes }: { entry: SlotEntry; i: number; bytes: number; pageBytes: number },
+): Backing {
+  const sizes = HUGE_PAGES[pageBytes] ?? [];
+  const { hugePage } = entry;
+  if (hugePage === undefined || !sizes.includes(hugePage)) {
+    const known = sizes.map((size) => `${size / MIB}M`.replace('0.0625M', '64K')).join(', ');
+    const path: Path = hugePage === undefined ? ['slots', i] : ['slots', i, 'hugePage'];
+    throw source.problem(path, `hugetlb needs a hugePage of this granule: ${known}`);
+  }
+  if (bytes % hugePage !== 0)
+    throw source.problem(['slots', i, 'size'], 'not a multiple of the huge page');
+  return { kind: 'hugetlb', pageBytes: hugePage, offset: 0 };
 }
 
 function checkAlignment(source: YamlSource, file: WorkloadFile, entry: SlotEntry, i: number): void {

@@ -1,10 +1,11 @@
 import { dirname } from 'node:path';
-import type {
-  HostProgram,
-  PatternProgram,
-  Phase,
-  Scenario,
-  TraceProgram,
+import {
+  isPageAction,
+  type HostProgram,
+  type PatternProgram,
+  type Phase,
+  type Scenario,
+  type TraceProgram,
 } from '../workers/scenario.ts';
 import { DEFAULT_PROFILE, type ProfileName } from '../kvm/profile.ts';
 import { displayName, findWorkload, readText } from './input-file.ts';
@@ -161,7 +162,21 @@ class ScenarioBuilder {
         'until-done needs a guest program in the same phase',
       );
     }
-    return { action: entry.action, times: entry.times === 'until-done' ? null : entry.times };
+    const { action, pages } = entry;
+    const times = entry.times === 'until-done' ? null : entry.times;
+    if (!isPageAction(action)) {
+      for (const key of ['slot', 'pages'] as const) {
+        if (entry[key] !== undefined)
+          throw this.#source.keyProblem(
+            path,
+            key,
+            `means nothing with ${action}: it is done to every slot`,
+          );
+      }
+      return { action, times };
+    }
+    const { index: slot } = this.#slotNamed(entry.slot, path);
+    return { action, times, slot, ...(pages === undefined ? {} : { pages }) };
   }
 
   #guest(entry: GuestEntry, path: Path): PatternProgram | TraceProgram {
@@ -212,28 +227,42 @@ class ScenarioBuilder {
   }
 
   #slotOf(entry: GuestEntry, path: Path): PlacedSlot {
-    const name = entry.slot ?? this.#file.slots[0]?.name ?? '';
-    const slot = this.#placement.byName.get(name);
-    if (!slot) {
-      const known = [...this.#placement.byName.keys()].join(', ');
-      throw this.#source.problem(
-        [...path, 'slot'],
-        `there is no slot ${name} (there are: ${known})`,
-      );
-    }
+    const slot = this.#slotNamed(entry.slot, path);
     if (slot.isPerVcpu) {
       throw this.#source.problem(
         [...path, 'slot'],
-        `the slot ${name} has a copy per vCPU: a pattern needs a slot without perVcpu`,
+        `the slot ${entry.slot ?? this.#firstSlot()} has a copy per vCPU: a pattern needs a slot without perVcpu`,
       );
     }
     return slot;
   }
 
+  /** Of several copies the first. */
+  #slotNamed(given: string | undefined, path: Path): PlacedSlot {
+    const name = given ?? this.#firstSlot();
+    const slot = this.#placement.byName.get(name);
+    if (slot !== undefined) return slot;
+    const known = [...this.#placement.byName.keys()].join(', ');
+    throw this.#source.problem([...path, 'slot'], `there is no slot ${name} (there are: ${known})`);
+  }
+
+  #firstSlot(): string {
+    return this.#file.slots[0]?.name ?? '';
+  }
+
   /** Small slots need little memory: exploring restores it between executions. */
   #frames(): number {
     const frames = hostFrames(this.#source, this.#file, this.#placement, this.#pagesTouched());
-    return this.#isExplore ? Math.min(frames, slotPages(this.#placement)) : frames;
+    // What moves pages needs somewhere to put them.
+    const pages = slotPages(this.#placement) * (this.#movesPages() ? 2 : 1);
+    return this.#isExplore ? Math.min(frames, pages) : frames;
+  }
+
+  #movesPages(): boolean {
+    const { setup, rounds } = this.#file;
+    return [...setup, ...rounds].some(({ hosts }) =>
+      hosts.some(({ action }) => isPageAction(action)),
+    );
   }
 
   /** Pages that host memory has to hold: all of a slot that a pattern names, of other slots what the traces touch. */

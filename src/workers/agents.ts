@@ -19,8 +19,8 @@ export function* runPart(world: World, { agent, seed, duration }: AgentPart): Op
   const { layout } = world;
   if (agent < layout.vcpus) yield* runAgent(world, new VcpuAgent(world, agent, seed));
   else if (agent === hostAgent(layout))
-    yield* runConductor(world, new HostAgent(world, 0), duration);
-  else yield* runAgent(world, new HostAgent(world, agent - layout.vcpus));
+    yield* runConductor(world, new HostAgent(world, 0, seed), duration);
+  else yield* runAgent(world, new HostAgent(world, agent - layout.vcpus, seed));
 }
 
 /** What reports call an agent. */

@@ -30,7 +30,7 @@ export default function runBench(task: BenchTask): number {
   const world = worldOf(scenario, layout, agent);
   if (batch !== 'guest') return drive(new PgtableBatch(world).run(batch));
   if (agent === hostAgent(layout)) {
-    drive(runConductor(world, new HostAgent(world, 0), { rounds: 1 }));
+    drive(runConductor(world, new HostAgent(world, 0, 1), { rounds: 1 }));
     return 0;
   }
   const vcpu = new TimedVcpu(new VcpuAgent(world, agent, 1));

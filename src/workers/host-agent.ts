@@ -1,9 +1,24 @@
 /** The host agent: changes the VM's memory while, or between when, the vCPUs run. */
-import { Order, add32, load32, type Op } from '#port';
+import { uniformInt } from 'pure-rand/distribution/uniformInt';
+import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
+import type { RandomGenerator } from 'pure-rand/types/RandomGenerator';
+import { Order, add32, load32, wait, type Op } from '#port';
+import { scattered } from '../engine/splitmix.ts';
 import { discardSlot, enableDirtyLog } from '../kvm/host-operations.ts';
+import type { Hva } from '../machine/address.ts';
 import type { Actor } from './actor.ts';
-import type { HostProgram, Phase } from './scenario.ts';
+import { actOnPage } from './page-actions.ts';
+import {
+  isPageAction,
+  type HostProgram,
+  type PageAction,
+  type Phase,
+  type WholeAction,
+} from './scenario.ts';
 import type { World } from './world.ts';
+
+/** More than there are agents: each draws from a generator of its own. */
+const AGENTS_MAX = 0x1000;
 
 export class HostAgent implements Actor {
   readonly #world: World;
@@ -12,9 +27,14 @@ export class HostAgent implements Actor {
   /** Guest programs that will have ended when the present phase has. */
   #guestsDue = 0;
 
-  constructor(world: World, index: number) {
+  /** Accesses of guests that had got through at the last look. */
+  #progress = 0;
+  readonly #random: RandomGenerator;
+
+  constructor(world: World, index: number, seed: number) {
     this.#world = world;
     this.#index = index;
+    this.#random = xoroshiro128plus(scattered(seed * AGENTS_MAX + world.layout.vcpus + index));
   }
 
   *begin(): Op<void> {}
@@ -24,7 +44,8 @@ export class HostAgent implements Actor {
     const host = phase.hosts[this.#index];
     if (host === undefined) return;
     for (let pass = 0; host.times === null || pass < host.times; pass++) {
-      yield* this.#pass(host);
+      if (isPageAction(host.action)) yield* this.#actOnPages(host.action, host);
+      else yield* this.#pass(host.action);
       if (host.times === null && (yield* this.#areGuestsFinished())) return;
     }
   }
@@ -37,9 +58,9 @@ export class HostAgent implements Actor {
   }
 
   /** The epoch is counted before the change: a write acknowledged in this epoch may have been granted W after it. */
-  *#pass(host: HostProgram): Op<void> {
+  *#pass(action: WholeAction): Op<void> {
     const { vm, layout } = this.#world;
-    const isDiscard = host.action === 'discard';
+    const isDiscard = action === 'discard';
     yield* add32(isDiscard ? layout.words.discardEpoch : layout.words.protectEpoch, 1, Order.full);
     yield* vm.parts.memslots.readLock();
     const slots = yield* vm.parts.memslots.all();
@@ -48,5 +69,36 @@ export class HostAgent implements Actor {
       if (isDiscard) yield* discardSlot(vm, slot);
       else yield* enableDirtyLog(vm, slot);
     }
+  }
+
+  /** Contents stay, so no epoch passes. */
+  *#actOnPages(action: PageAction, { slot = 0, pages: count }: HostProgram): Op<void> {
+    const { vm, layout } = this.#world;
+    const area = layout.host.vmas[slot];
+    if (area === undefined) throw new Error(`no slot ${slot}`);
+    const { pageBytes } = vm.parts.geometry;
+    const pages = area.bytes / pageBytes;
+    for (let i = 0; i < (count ?? pages); i++) {
+      const page = count === undefined ? i : uniformInt(this.#random, 0, pages - 1);
+      const other = uniformInt(this.#random, 0, pages - 1);
+      if (action === 'age') yield* add32(layout.words.pagesAged, 1, Order.full);
+      const hva = (area.hva + page * pageBytes) as Hva;
+      yield* actOnPage(vm.parts.host.mm, action, hva, (area.hva + other * pageBytes) as Hva);
+      yield* this.#letGuestThrough();
+    }
+  }
+
+  /**
+   * Waits until a faulting access got through, or the guests are done. In 5.10 any invalidation sends every fault in flight back, whatever page
+   * it was for: with locks that are handed over in turn, a host that never pauses would keep the guest from ever mapping anything.
+   */
+  *#letGuestThrough(): Op<void> {
+    const { guestProgress } = this.#world.layout.words;
+    let now = yield* load32(guestProgress, Order.acquire);
+    while (now === this.#progress && !(yield* this.#areGuestsFinished())) {
+      yield* wait(guestProgress, now);
+      now = yield* load32(guestProgress, Order.acquire);
+    }
+    this.#progress = now;
   }
 }

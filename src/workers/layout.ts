@@ -24,10 +24,10 @@ import {
   ZONE_STATE_BYTES,
   type ZoneLayout,
 } from '../machine/frames.ts';
-import { LAST_LEVEL, stage2Root } from '../machine/geometry.ts';
+import { LAST_LEVEL, stage2Root, type Geometry } from '../machine/geometry.ts';
 import { geometryOf, pageBytesOf } from '../machine/shape.ts';
 import { ANSWER_BYTES, RING_BYTES, type InterconnectLayout } from '../machine/tlbi.ts';
-import { hostAgentsOf, type Scenario } from './scenario.ts';
+import { hostAgentsOf, type Backing, type Scenario, type Slot } from './scenario.ts';
 import {
   LOCK_NAMES,
   RW_LOCK_NAMES,
@@ -84,7 +84,7 @@ export interface Layout {
   readonly log: Word;
   readonly guestZone: ZoneLayout;
   readonly tableZone: ZoneLayout;
-  /** Empty: nothing swaps pages out yet. */
+  /** As many frames as there are pages, if the host swaps any out. */
   readonly swapZone: ZoneLayout;
 }
 
@@ -137,6 +137,8 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
   const agents = vcpus + hosts + 1;
   const words = controlWords(space);
   const frameBytes = pageBytesOf(scenario.machine);
+  const geometry = geometryOf(scenario.machine);
+  const areas = areasOf(scenario, geometry);
   const pages = scenario.slots.reduce((sum, slot) => sum + slot.bytes / frameBytes, 0);
   const layout = {
     vcpus,
@@ -155,12 +157,12 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     },
     cpuCaches: space.takePages(vcpus * CPU_CACHE_BYTES),
     memcaches: space.take(vcpus * lines(MEMCACHE_BYTES)),
-    slots: slotLayouts(scenario),
+    slots: slotLayouts(scenario, areas),
     slotsLock: space.take(Mutex.bytes(agents)),
     slotsSrcu: space.take(Srcu.bytes(agents)),
     memslots: memslotsLayout(space, scenario, words),
     pages,
-    host: hostLayout(space, scenario),
+    host: hostMemoryLayout(space, { geometry, vmas: areas, frames: guestFrames(scenario) }),
     log: space.takePages(vcpus * pages * LOG_ENTRY_BYTES),
     tableZone: zone(space, {
       base: TABLE_RAM_BASE,
@@ -176,7 +178,7 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     }),
     swapZone: zone(space, {
       base: SWAP_BASE,
-      frames: 0,
+      frames: swaps(scenario) ? pages : 0,
       frameBytes,
       contentBytes: contentBytesOf(scenario),
     }),
@@ -221,33 +223,53 @@ function memslotsLayout(
   };
 }
 
-function slotLayouts(scenario: Scenario): SlotLayout[] {
-  let hva: number = HVA_BASE;
+function slotLayouts(scenario: Scenario, areas: readonly VmaSpec[]): SlotLayout[] {
   const pageBytes = pageBytesOf(scenario.machine);
-  return scenario.slots.map((slot) => {
-    const pages = slot.bytes / pageBytes;
-    const first = hva;
-    hva += slot.bytes;
-    return {
-      baseGfn: (slot.base / pageBytes) as Gfn,
-      pages,
-      pageBytes,
-      hva: first as Hva,
-    };
-  });
+  return scenario.slots.map((slot, i) => ({
+    baseGfn: (slot.base / pageBytes) as Gfn,
+    pages: slot.bytes / pageBytes,
+    pageBytes,
+    hva: (areas[i] as VmaSpec).hva,
+  }));
 }
 
 /** An anonymous area behind each slot, one after the other. */
-function hostLayout(space: Space, scenario: Scenario): HostMemoryLayout {
-  const geometry = geometryOf(scenario.machine);
+/** An area of the host's user memory behind each slot, in their order. */
+function areasOf(scenario: Scenario, geometry: Geometry): VmaSpec[] {
+  const { pageBytes } = geometry;
   let next: number = HVA_BASE;
-  const vmas = scenario.slots.map(({ bytes }): VmaSpec => {
-    const hva = next as Hva;
-    next += bytes;
-    const { pageBytes } = geometry;
-    return { hva, bytes, kind: 'anonymous', hugeBytes: pageBytes, pgoff: 0, isWritable: true };
+  return scenario.slots.map((slot): VmaSpec => {
+    const { kind, pageBytes: hugeBytes, offset } = slot.backing ?? anonymous(pageBytes);
+    const hva = areaStart(slot, next, geometry);
+    next = hva + slot.bytes;
+    return { hva, bytes: slot.bytes, kind, hugeBytes, pgoff: offset / pageBytes, isWritable: true };
   });
-  return hostMemoryLayout(space, { geometry, vmas, frames: guestFrames(scenario) });
+}
+
+function swaps({ setup, rounds }: Scenario): boolean {
+  return [...setup, ...rounds].some(({ hosts }) => hosts.some(({ action }) => action === 'swap'));
+}
+
+function anonymous(pageBytes: number): Backing {
+  return { kind: 'anonymous', pageBytes, offset: 0 };
+}
+
+/**
+ * Where the area of a slot begins, from `from` on: in the place of a block that its first guest address has, for the largest block that
+ * the slot can hold; so that such blocks can be mapped. A huge page of hugetlb begins where such pages do.
+ */
+function areaStart({ base, bytes, backing }: Slot, from: number, geometry: Geometry): Hva {
+  const isHugetlb = backing?.kind === 'hugetlb';
+  const unit = isHugetlb ? backing.pageBytes : largestBlock(bytes, geometry);
+  const inside = isHugetlb ? 0 : base % unit;
+  const candidate = from - (from % unit) + inside;
+  return (candidate < from ? candidate + unit : candidate) as Hva;
+}
+
+function largestBlock(bytes: number, geometry: Geometry): number {
+  const levels = ([1, 2] as const).filter((level) => level >= geometry.blockLevelMin);
+  const fits = levels.map((level) => geometry.sizeOf(level)).find((size) => size <= bytes);
+  return fits ?? geometry.pageBytes;
 }
 
 function contentBytesOf(scenario: Scenario): number {

@@ -2,15 +2,27 @@
  * A scenario: what a run does, as plain data. A workload file is validated into one; everything below `main` takes it as legal.
  */
 import type { ProfileName } from '../kvm/profile.ts';
+import type { VmaKind } from '../kvm/host/vma.ts';
 import type { MachineShape } from '../machine/shape.ts';
 
 export type AccessKind = 'read' | 'write' | 'exec';
+
+/** The host memory behind a slot: an area of its own. */
+export interface Backing {
+  readonly kind: VmaKind;
+  /** Bytes of a page of kind `hugetlb`; otherwise those of a base page. */
+  readonly pageBytes: number;
+  /** Of kind `shared`: where in the shared object the slot begins, bytes. */
+  readonly offset: number;
+}
 
 /** A memslot: guest-physical start and length in bytes, both multiples of the page size. */
 export interface Slot {
   readonly base: number;
   readonly bytes: number;
   readonly logging: boolean;
+  /** Absent: anonymous memory. */
+  readonly backing?: Backing;
 }
 
 /** Where a program's touches fall: pages of one slot, all of them ('shared') or this vCPU's equal share ('partitioned'). */
@@ -48,10 +60,32 @@ export interface TraceProgram {
 
 export type GuestProgram = PatternProgram | TraceProgram;
 
+/** What the host does to single pages of a slot's memory, contents kept. */
+export const PAGE_ACTIONS = [
+  'migrate',
+  'swap',
+  'collapse',
+  'split',
+  'merge',
+  'protect',
+  'age',
+] as const;
+export type PageAction = (typeof PAGE_ACTIONS)[number];
+
+export function isPageAction(action: HostProgram['action']): action is PageAction {
+  return PAGE_ACTIONS.some((known) => known === action);
+}
+
+/** What it does to all slots at once. */
+export type WholeAction = 'write-protect' | 'discard';
+
 export interface HostProgram {
-  readonly action: 'write-protect' | 'discard';
+  readonly action: WholeAction | PageAction;
   /** How often; null is again and again until the vCPUs of the phase are done. */
   readonly times: number | null;
+  /** Of a {@link PageAction}: the index of the slot (absent: the first), and how many pages each pass draws (absent: all, in order). */
+  readonly slot?: number;
+  readonly pages?: number;
 }
 
 /** What vCPUs and host agents do at the same time; a barrier ends it. */
@@ -87,4 +121,17 @@ export interface Scenario {
 /** Agents of the host: as many as the phase that has most needs, and at least the one that conducts the run. */
 export function hostAgentsOf({ setup, rounds }: Scenario): number {
   return Math.max(1, ...[...setup, ...rounds].map(({ hosts }) => hosts.length));
+}
+
+/** Whether the host may have a page in another place than where a run first saw it, or none: then what is mapped at the end is chance. */
+export function movesPages({ slots, setup, rounds }: Scenario): boolean {
+  return (
+    slots.some(({ backing }) => backing !== undefined) ||
+    [...setup, ...rounds].some(({ hosts }) => hosts.some(({ action }) => isPageAction(action)))
+  );
+}
+
+/** Whether the host clears access flags while the guest runs. */
+export function agesPages({ setup, rounds }: Scenario): boolean {
+  return [...setup, ...rounds].some(({ hosts }) => hosts.some(({ action }) => action === 'age'));
 }

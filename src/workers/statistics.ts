@@ -41,6 +41,9 @@ export interface StatisticsLayout {
   readonly staleReads: number;
   /** Page index of the first stale read. */
   readonly firstStalePage: number;
+  /** Accesses that reached a frame of another page, and the index of the first such page. */
+  readonly strayAccesses: number;
+  readonly firstStrayPage: number;
   /** Nanoseconds between the first barrier and the end: host agent only. */
   readonly wallNs: number;
   readonly tlbi: TlbiStatistics;
@@ -96,6 +99,8 @@ function statisticsLayout(): StatisticsLayout {
     walks: at.counter(),
     staleReads: at.counter(),
     firstStalePage: at.counter(),
+    strayAccesses: at.counter(),
+    firstStrayPage: at.counter(),
     wallNs: at.counter(),
     tlbi: { byIpa: at.counter(), local: at.counter(), vmid: at.counter(), all: at.counter() },
     faults: { translation: at.fault(), access: at.fault(), permission: at.fault() },

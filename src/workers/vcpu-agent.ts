@@ -9,6 +9,7 @@ import {
   load64,
   now,
   read32,
+  signalAdd32,
   store64,
   tally,
   type Op,
@@ -18,14 +19,15 @@ import { sampleInto } from '../engine/histogram.ts';
 import { handleGuestAbort } from '../kvm/guest-abort.ts';
 import { systemOff } from '../kvm/psci.ts';
 import { Vcpu, type AbortResult } from '../kvm/vcpu.ts';
-import type { Ipa } from '../machine/address.ts';
+import { mayReach } from '../kvm/host/host-memory.ts';
+import type { Hva, Ipa } from '../machine/address.ts';
 import { FAULTED, type AccessKind, type Cpu } from '../machine/cpu.ts';
 import { FSC } from '../machine/syndrome.ts';
 import type { Actor } from './actor.ts';
 import { AgentFailure } from './failure.ts';
 import { AccessLog } from './log.ts';
 import { Touch, expandProgram, type Accesses } from './program.ts';
-import type { GuestProgram, Phase } from './scenario.ts';
+import { movesPages, type GuestProgram, type Phase } from './scenario.ts';
 import { STATISTICS, WALKS_MAX, type FaultStatistics } from './statistics.ts';
 import { cpuOf, memcacheFor, type World } from './world.ts';
 
@@ -48,6 +50,10 @@ export class VcpuAgent implements Actor {
   readonly #cpu: Cpu;
   readonly #vcpu: Vcpu;
   readonly #log: AccessLog;
+  /** Tag of the frame that each page of the slots must have. */
+  readonly #owners: Int32Array;
+  /** Whether the host goes by the guest's progress. */
+  readonly #isPaced: boolean;
   /** Sequence of the last write. */
   #sequence = 0;
   #discardEpoch = 0;
@@ -59,6 +65,8 @@ export class VcpuAgent implements Actor {
     this.#cpu = cpuOf(world, id);
     this.#vcpu = new Vcpu({ memcache: memcacheFor(world, id), retried: STATISTICS.retried });
     this.#log = new AccessLog(world.layout, id);
+    this.#owners = ownersOf(world);
+    this.#isPaced = movesPages(world.scenario);
   }
 
   /** Loads the VM's registers onto the CPU: once, before the first phase. */
@@ -95,6 +103,7 @@ export class VcpuAgent implements Actor {
   *leave(): Op<void> {
     yield* this.#cpu.leaveGuest();
     yield* add32(this.#world.layout.words.guestsFinished, 1, Order.release);
+    if (this.#isPaced) yield* this.#tellProgress();
   }
 
   /** Makes the accesses, in guest mode. */
@@ -108,7 +117,9 @@ export class VcpuAgent implements Actor {
 
   /** One access, repeated until no fault is in its way; then the log entry that acknowledges it. */
   *#touch(ipa: Ipa, page: number, touch: number): Op<void> {
-    const at = (yield* this.#translate(ipa, KINDS[touch] as AccessKind)) + this.#id * WORD_BYTES;
+    const first = yield* this.#translate(ipa, KINDS[touch] as AccessKind);
+    this.#checkOwner(first, page, touch === Touch.write);
+    const at = first + this.#id * WORD_BYTES;
     let sequence = 0;
     if (touch === Touch.write) {
       sequence = ++this.#sequence;
@@ -123,17 +134,38 @@ export class VcpuAgent implements Actor {
     let at = yield* this.#cpu.access(ipa, kind);
     if (at !== FAULTED) return at;
     let faults = 0;
-    let epoch = read32(this.#world.layout.words.protectEpoch);
+    let changes = this.#hostChanges();
     while (at === FAULTED) {
-      const epochNow = read32(this.#world.layout.words.protectEpoch);
-      faults = epochNow === epoch ? faults + 1 : 1;
-      epoch = epochNow;
+      const changesNow = this.#hostChanges();
+      faults = changesNow === changes ? faults + 1 : 1;
+      changes = changesNow;
       if (faults > FAULTS_PER_ACCESS_MAX)
         throw new AgentFailure('livelock', this.#where(ipa, kind));
       yield* this.#takeFault(ipa, kind);
       at = yield* this.#cpu.access(ipa, kind);
     }
+    if (this.#isPaced) yield* this.#tellProgress();
     return at;
+  }
+
+  /** Lets agents of the host go on that wait for a guest to get through. */
+  *#tellProgress(): Op<void> {
+    yield* signalAdd32(this.#world.layout.words.guestProgress, 1, Order.release);
+  }
+
+  /** Grows with everything by which the host, or the handler on its behalf, sends the guest back to fault again. */
+  #hostChanges(): number {
+    const { protectEpoch, pagesAged, notifierSequence } = this.#world.layout.words;
+    const done = read32(protectEpoch) + read32(pagesAged) + read32(notifierSequence);
+    return done + counted(STATISTICS.retried);
+  }
+
+  /** Until the next access boundary the frame cannot become another page's: whose it is now is whose the access reaches. */
+  #checkOwner(at: Word, page: number, isWrite: boolean): void {
+    const owner = this.#world.memory.guest.ownerAt(at);
+    if (mayReach(this.#owners[page] as number, owner, isWrite)) return;
+    if (counted(STATISTICS.strayAccesses) === 0) count(STATISTICS.firstStrayPage, page);
+    count(STATISTICS.strayAccesses, 1);
   }
 
   /** A vCPU's own word holds its last acknowledged write, or the zero of a fresh page. */
@@ -171,6 +203,14 @@ export class VcpuAgent implements Actor {
   #where(ipa: Ipa, kind: AccessKind): string {
     return `vCPU ${this.#id}, ${kind} of IPA 0x${ipa.toString(16)}`;
   }
+}
+
+/** Of every page of all slots, in their order. */
+function ownersOf({ layout, vm }: World): Int32Array {
+  const owners = layout.slots.flatMap(({ hva, pages, pageBytes }) =>
+    Array.from({ length: pages }, (_, i) => vm.parts.host.ownerTag((hva + i * pageBytes) as Hva)),
+  );
+  return Int32Array.from(owners);
 }
 
 const FAILURE_OF = {

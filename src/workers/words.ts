@@ -18,6 +18,8 @@ export type WordName =
   | 'roundDecision'
   | 'rounds'
   | 'guestsFinished'
+  | 'guestProgress'
+  | 'pagesAged'
   | 'protectEpoch'
   | 'discardEpoch'
   | 'stage2Root'
@@ -64,6 +66,18 @@ export const WORDS: Readonly<Record<WordName, WordSpec>> = {
     owner: 'run',
     writers: 'every vCPU',
     meaning: 'guest programs that ended, over all phases',
+    monotone: true,
+  },
+  guestProgress: {
+    owner: 'run',
+    writers: 'every vCPU, where the host moves pages',
+    meaning: 'waitable: faulting accesses that got through, and guest programs that ended',
+    monotone: true,
+  },
+  pagesAged: {
+    owner: 'run',
+    writers: 'host agents',
+    meaning: 'pages whose access flag the host cleared: the next access faults',
     monotone: true,
   },
   protectEpoch: {

@@ -26,7 +26,7 @@ import { geometryOf } from '../machine/shape.ts';
 import { Interconnect } from '../machine/tlbi.ts';
 import { memcacheOf, type Layout, type SlotLayout } from './layout.ts';
 import { stage2Config } from '../pgtable/stage2-init.ts';
-import type { Scenario } from './scenario.ts';
+import { agesPages, movesPages, type Scenario } from './scenario.ts';
 import { STATISTICS, type LockName } from './statistics.ts';
 
 /** VMID 0 belongs to the host. */
@@ -78,10 +78,10 @@ export function worldOf(scenario: Scenario, layout: Layout, agent: number): Worl
         tables: memory.tables,
         root: layout.words.twinRoot,
         differences: layout.words.twinDifferences,
-        accessFlag: 'exact',
+        accessFlag: agesPages(scenario) ? 'ignored' : 'exact',
       })
     : null;
-  const host = hostMemoryOf(layout, memory.guest);
+  const host = hostMemoryOf(scenario, layout, memory.guest);
   const vm = new Vm({
     vmid: GUEST_VMID,
     geometry,
@@ -113,7 +113,10 @@ export function worldOf(scenario: Scenario, layout: Layout, agent: number): Worl
   return { scenario, layout, memory, interconnect, vm };
 }
 
-/** A host that gives every page a frame of its own at once, where a read would map the zero page: runs are checked page by page. */
+/**
+ * A host that gives every page a frame of its own at once, where a read would map the zero page: where the host moves no pages, a run is checked
+ * leaf by leaf.
+ */
 class EagerHost extends HostMemory {
   override *pin(hva: Hva): Op<Pinned> {
     return yield* super.pin(hva, true);
@@ -121,9 +124,10 @@ class EagerHost extends HostMemory {
 }
 
 /** The host's user memory, in frames of this zone. */
-export function hostMemoryOf(layout: Layout, frames: FrameZone): HostMemory {
+export function hostMemoryOf(scenario: Scenario, layout: Layout, frames: FrameZone): HostMemory {
   const { agents, rwLocks } = layout;
-  return new EagerHost({
+  const Host = movesPages(scenario) ? HostMemory : EagerHost;
+  return new Host({
     layout: layout.host,
     frames,
     swap: new FrameZone(layout.swapZone, spinLock(layout, 'swap_zone')),

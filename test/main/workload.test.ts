@@ -515,9 +515,11 @@ rounds:
 describe('the workloads that come with the package', () => {
   test('are these', () => {
     expect(shippedWorkloads()).toEqual([
+      'access-flag',
       'demand-paging',
       'permission-storm',
       'real-program',
+      'storm',
       'write-protect',
     ]);
   });
@@ -537,7 +539,7 @@ describe('the workloads that come with the package', () => {
 
   test('a name that is misspelt gets the list', () => {
     expect(messageOf(() => loadWorkload('permission-strom', plain))).toBe(
-      'permission-strom: no such file, and no workload of that name comes with faultline (demand-paging, permission-storm, real-program, write-protect)',
+      'permission-strom: no such file, and no workload of that name comes with faultline (access-flag, demand-paging, permission-storm, real-program, storm, write-protect)',
     );
   });
 });

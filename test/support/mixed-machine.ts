@@ -184,7 +184,7 @@ export class MixedMachine {
     const host = {
       name: `VM ${which}, host`,
       statistics: statisticsOf(layout, hostAgent(layout)),
-      start: () => runConductor(own, new HostAgent(own, 0), { rounds: scenario.repeat }),
+      start: () => runConductor(own, new HostAgent(own, 0, 1), { rounds: scenario.repeat }),
     };
     return [...vcpus, host];
   }
@@ -206,7 +206,7 @@ export class MixedMachine {
     });
     const word = layout.words.stage2Root;
     const root = new Stage2Root({ word, zone: layout.tableZone, config, ops: mmu });
-    const host = hostMemoryOf(layout, memory.guest);
+    const host = hostMemoryOf(world.scenario, layout, memory.guest);
     const vm = new Vm({
       ...parts,
       vmid,

@@ -217,7 +217,7 @@ describe('the host agent', () => {
       logging,
     }));
     const lab = new Lab({ slots });
-    drive(new HostAgent(lab.world, 0).begin());
+    drive(new HostAgent(lab.world, 0, 1).begin());
     const logging = lab.world.vm.parts.memslots.slots.map((slot) => slot.isLogging());
     expect(logging).toEqual([false, true]);
   });
@@ -226,7 +226,7 @@ describe('the host agent', () => {
     const slots = [0, 1].map((i) => ({ base: RAM + i * PAGE, bytes: PAGE, logging: false }));
     const lab = new Lab({ slots });
     const { protectEpoch, discardEpoch } = lab.world.layout.words;
-    const host = new HostAgent(lab.view(), 0);
+    const host = new HostAgent(lab.view(), 0, 1);
     const order: string[] = [];
     const sink: EventSink = {
       onEvent: (record) => {
@@ -240,7 +240,9 @@ describe('the host agent', () => {
     lab.runWith(new Scripted([]), [() => host.perform(writeProtect)], [sink]);
     expect(order).toEqual(['epoch', 'flush', 'flush', 'epoch', 'flush', 'flush']);
     expect([read32(protectEpoch), read32(discardEpoch)]).toEqual([2, 0]);
-    drive(new HostAgent(lab.world, 0).perform(phase({ hosts: [{ action: 'discard', times: 3 }] })));
+    drive(
+      new HostAgent(lab.world, 0, 1).perform(phase({ hosts: [{ action: 'discard', times: 3 }] })),
+    );
     expect([read32(protectEpoch), read32(discardEpoch)]).toEqual([2, 3]);
     expect(read32(lab.world.layout.words.notifierSequence)).toBe(6);
   });
@@ -258,7 +260,7 @@ describe('the host agent', () => {
       guest: guest as Phase['guest'],
       hosts: [{ action: 'write-protect', times: null }],
     });
-    const host = new HostAgent(lab.world, 0);
+    const host = new HostAgent(lab.world, 0, 1);
     write32(guestsFinished, 2);
     drive(host.perform(both));
     expect(read32(protectEpoch)).toBe(1);

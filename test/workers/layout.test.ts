@@ -13,7 +13,7 @@ import { SpinLock } from '../../src/locking/spin-lock.ts';
 import { Srcu } from '../../src/locking/srcu.ts';
 import { CPU_CACHE_BYTES } from '../../src/machine/cpu.ts';
 import { FRAME_META_BYTES, ZONE_STATE_BYTES, type ZoneLayout } from '../../src/machine/frames.ts';
-import { PLAIN_4K, pageBytesOf } from '../../src/machine/shape.ts';
+import { PLAIN_4K, geometryOf, pageBytesOf } from '../../src/machine/shape.ts';
 import { ANSWER_BYTES, RING_BYTES } from '../../src/machine/tlbi.ts';
 import {
   hostAgent,
@@ -141,19 +141,25 @@ test('no two structures overlap, each is aligned, none is at 0, and the end is t
   );
 });
 
-test('slots follow one another in user space and keep their pages', () => {
+test('slots follow one another in user space, lie in their blocks as in the guest, and keep their pages', () => {
   fc.assert(
     fc.property(scenarios, (scenario) => {
       const layout = layoutOf(scenario);
-      const pageBytes = pageBytesOf(scenario.machine);
-      let hva: number = HVA_BASE;
+      const geometry = geometryOf(scenario.machine);
+      const { pageBytes } = geometry;
+      let end: number = HVA_BASE;
       for (const [i, slot] of layout.slots.entries()) {
         const { base, bytes } = scenario.slots[i] ?? { base: 0, bytes: 0 };
-        expect(slot).toMatchObject({ hva, pageBytes, baseGfn: base / pageBytes });
+        expect(slot).toMatchObject({ pageBytes, baseGfn: base / pageBytes });
         expect(slot.pages).toBe(bytes / pageBytes);
-        hva += bytes;
+        const sizes = [1, 2].filter((level) => level >= geometry.blockLevelMin);
+        const blocks = sizes.map((level) => geometry.sizeOf(level as 1 | 2));
+        const block = blocks.find((size) => size <= bytes) ?? pageBytes;
+        expect(slot.hva % block).toBe(base % block);
+        expect(slot.hva).toBeGreaterThanOrEqual(end);
+        expect(slot.hva).toBeLessThan(end + block);
+        end = slot.hva + bytes;
       }
-      expect(layout.pages).toBe((hva - HVA_BASE) / pageBytes);
     }),
     { seed: 4, numRuns: 50 },
   );

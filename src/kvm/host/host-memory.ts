@@ -12,6 +12,11 @@ import { unpinned, type Pinned } from './pinned.ts';
 import { swapPlace } from './swap-in.ts';
 import type { Vma } from './vma.ts';
 
+/** Whether a frame of this owner is what an access to the page with the tag `expected` may reach: reads, the zero page and merged ones too. */
+export function mayReach(expected: number, owner: number, isWrite: boolean): boolean {
+  return owner === expected || (!isWrite && (owner === OWNER_ZERO || owner === OWNER_MERGED));
+}
+
 export class HostMemory {
   /** What the operations of the host change. */
   readonly mm: Mm;
@@ -68,14 +73,11 @@ export class HostMemory {
     yield* this.#mark(frame, PageFlag.dirty);
   }
 
-  /** Whether the frame that a guest reached holds the page of `hva`, as it must while its translation is good. `isWrite`: it wrote. */
-  *isOwner(hva: Hva, frame: Phys, isWrite: boolean): Op<boolean> {
-    const { pages, vmas } = this.mm;
-    const area = vmas.covering(hva);
-    if (area === null) return false;
-    const owner = yield* pages.frames.owner(frame);
-    if (!isWrite && (owner === OWNER_ZERO || owner === OWNER_MERGED)) return true;
-    return owner === pages.ownerTag(area, hva);
+  /** The tag of the frame that a guest reaches while its translation of the page of `hva` is good; see {@link mayReach}. */
+  ownerTag(hva: Hva): number {
+    const area = this.mm.vmas.covering(hva);
+    if (area === null) throw new Error(`no area for user address 0x${hva.toString(16)}`);
+    return this.mm.pages.ownerTag(area, hva);
   }
 
   /** The frame that the page table has behind `hva`, or {@link NO_FRAME}: for checks while nothing runs. */
@@ -85,6 +87,11 @@ export class HostMemory {
     const state = stateOf(entry.pte);
     const isPresent = state === HostState.page || state === HostState.zero;
     return isPresent ? pages.frameOf(table.numberAt(entry, hva)) : NO_FRAME;
+  }
+
+  /** Whether the page table lets the page of `hva` be written: for checks while nothing runs. */
+  isWritable(hva: Hva): boolean {
+    return isWritable(this.mm.table.find(hva).pte);
   }
 
   /** Where the contents of the page of `hva` are, in a frame or in swap; null for a page never written: for checks while nothing runs. */

@@ -1,17 +1,21 @@
-/** Each vCPU's word in each page holds its last acknowledged write, or the zero of a fresh page. A page without a frame is told elsewhere. */
+/**
+ * Each vCPU's word in each page holds its last acknowledged write, or the zero of a fresh page: in the page's frame, or in swap. A page that the
+ * host has nothing for holds zeros.
+ */
 import { drive, high, load64, Order } from '#port';
 import type { World } from '../../workers/world.ts';
-import { isBacked, type ReferencePage } from './reference.ts';
+import type { ReferencePage } from './reference.ts';
 import type { Finding } from './verify.ts';
 
 const WORD_BYTES = 8;
 
 export function* contents(world: World, pages: readonly ReferencePage[]): Iterable<Finding> {
-  for (const { frame, ipa, entries } of pages.filter(isBacked)) {
-    const base = world.memory.wordOf(frame);
+  for (const { hva, ipa, entries } of pages) {
+    const base = world.vm.parts.host.contentsOf(hva);
     for (const [vcpu, entry] of entries.entries()) {
-      const sequence = drive(load64(base + vcpu * WORD_BYTES, Order.once));
-      const writer = high();
+      const at = base === null ? null : base + vcpu * WORD_BYTES;
+      const sequence = at === null ? 0 : drive(load64(at, Order.once));
+      const writer = at === null ? 0 : high();
       const expected = entry?.sequence ?? 0;
       if (sequence === expected && writer === (expected === 0 ? 0 : vcpu + 1)) continue;
       yield {

@@ -1,7 +1,8 @@
 /** Every frame of both zones is accounted for, and every reference count is what the tables say. */
 import { drive } from '#port';
-import type { Gfn, Phys } from '../../machine/address.ts';
-import { NO_FRAME, type FrameZone } from '../../machine/frames.ts';
+import { hostAccounts } from '../../kvm/host/accounts.ts';
+import type { Phys } from '../../machine/address.ts';
+import type { FrameZone } from '../../machine/frames.ts';
 import { memcacheFor, type World } from '../../workers/world.ts';
 import type { TableScan } from './scan.ts';
 import type { Finding } from './verify.ts';
@@ -19,15 +20,17 @@ export function* referenceCounts(world: World, scan: TableScan): Iterable<Findin
   }
 }
 
-/** Table pages are in the table or in a cache; guest frames are the host's. */
+/** Table pages are in the table or in a cache; guest frames and places in swap are the host's, with its references and no pin. */
 export function* frameAccounts(world: World, scans: readonly TableScan[]): Iterable<Finding> {
   let cached = 0;
   for (let vcpu = 0; vcpu < world.layout.vcpus; vcpu++) cached += memcacheFor(world, vcpu).pages;
-  const hostFrames = framesOfHost(world);
   const inTables = scans.reduce((sum, { counted }) => sum + counted.size, 0);
+  const { mm } = world.vm.parts.host;
+  const host = drive(hostAccounts(mm));
   yield* zoneAccount('table', world.memory.tables, inTables + cached);
-  yield* zoneAccount('guest', world.memory.guest, hostFrames.length);
-  yield* pins(world, hostFrames);
+  yield* zoneAccount('guest', world.memory.guest, host.frames.size);
+  yield* zoneAccount('swap', mm.swap, host.swap.size);
+  yield* pins(world.memory.guest, host.frames);
 }
 
 function* zoneAccount(name: string, zone: FrameZone, known: number): Iterable<Finding> {
@@ -39,23 +42,13 @@ function* zoneAccount(name: string, zone: FrameZone, known: number): Iterable<Fi
   };
 }
 
-function framesOfHost({ vm }: World): Phys[] {
-  const { memslots, host } = vm.parts;
-  return memslots.slots.flatMap((slot) =>
-    Array.from({ length: slot.pages }, (_, i) =>
-      host.lookup(slot.hvaOf((slot.baseGfn + i) as Gfn)),
-    ).filter((frame) => frame !== NO_FRAME),
-  );
-}
-
-/** A frame of the host has the host table's reference; no pin is left. */
-function* pins(world: World, frames: readonly Phys[]): Iterable<Finding> {
-  for (const frame of frames) {
-    const count = drive(world.memory.guest.count(frame));
-    if (count === 1) continue;
+function* pins(zone: FrameZone, frames: ReadonlyMap<Phys, number>): Iterable<Finding> {
+  for (const [frame, references] of frames) {
+    const count = drive(zone.count(frame));
+    if (count === references) continue;
     yield {
       verdict: 'frame-pinned',
-      message: `guest frame 0x${frame.toString(16)} has ${count} references after the run, not 1`,
+      message: `guest frame 0x${frame.toString(16)} has ${count} references after the run, not ${references}`,
     };
   }
 }

@@ -3,7 +3,7 @@
  * stage-2 entry is read.
  */
 import { read32 } from '#port';
-import type { Gfn, Phys } from '../../machine/address.ts';
+import type { Gfn, Hva, Phys } from '../../machine/address.ts';
 import { Descriptor } from '../../machine/descriptor.ts';
 import { NO_FRAME } from '../../machine/frames.ts';
 import { LAST_LEVEL } from '../../machine/geometry.ts';
@@ -19,7 +19,8 @@ export interface ReferencePage {
   /** Index over all slots. */
   readonly page: number;
   readonly ipa: number;
-  /** The host's frame behind it; {@link NO_FRAME} if the host has none, which no run may end with. */
+  readonly hva: Hva;
+  /** The host's frame behind it; {@link NO_FRAME} if the host has none. */
   readonly frame: Phys;
   readonly writable: boolean;
   readonly executable: boolean;
@@ -57,6 +58,7 @@ function pagesOf(
     pages.push({
       page: first + i,
       ipa: slot.ipa + i * slot.pageBytes,
+      hva: slot.hvaOf((slot.baseGfn + i) as Gfn),
       frame: vm.parts.host.lookup(slot.hvaOf((slot.baseGfn + i) as Gfn)),
       writable: !slot.isLogging() || entries.some((entry) => wrote(entry, protectEpoch)),
       executable: vm.parts.features.dic || entries.some((entry) => entry?.executed === true),

@@ -9,9 +9,10 @@ import { drive, read32 } from '#port';
 import { digestTable } from '../../pgtable/digest.ts';
 import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
 import { stage2Wrprotect } from '../../pgtable/stage2-attributes.ts';
-import type { Phase, Scenario } from '../../workers/scenario.ts';
+import { movesPages, type Phase, type Scenario } from '../../workers/scenario.ts';
 import type { World } from '../../workers/world.ts';
 import { contents } from './contents.ts';
+import { mappedPages } from './mapped.ts';
 import { frameAccounts, referenceCounts } from './frames.ts';
 import { leaves } from './leaves.ts';
 import { referenceDigest, referenceOf, type ReferencePage } from './reference.ts';
@@ -35,10 +36,16 @@ export interface Verification {
   /** Leaves per level. */
   readonly leaves: readonly [number, number, number, number];
   /** How the digest was compared. */
-  readonly comparison: 'exact' | 'after-write-protect';
+  readonly comparison: Comparison;
   readonly referenceLeaves: number;
   readonly twin: TwinResult;
 }
+
+/**
+ * `exact`: the table has the reference's leaves and no others; `after-write-protect`: the same but for W, and exactly once W is gone
+ * everywhere; `pages`: the host moved pages, so leaves may be missing, and those that stand are the host's pages.
+ */
+export type Comparison = 'exact' | 'after-write-protect' | 'pages';
 
 /** Findings that are shown; the rest is counted. */
 export const FINDINGS_MAX = 20;
@@ -51,13 +58,11 @@ export function verify(world: World): Verification {
   const scans = twinScanned(world, scan);
   const twin = compareTwin(world, pgt);
   const hex = scan.digest.hex();
-  const reference = referenceDigest(pgt, pages, true).hex();
-  const exact = hex === reference || !mayLackPermissions(world.scenario);
+  const comparison = comparisonOf(world, pgt, pages, hex);
   const findings = [
     ...twinDifference(world, pgt, twin),
     ...notifierClosed(world),
-    ...leaves(pgt, scan, pages, exact),
-    ...(exact ? sameDigest(hex, reference) : afterWriteProtect(world, pgt, pages)),
+    ...tableFindings(world, pgt, { scan, hex, pages, comparison }),
     ...scans.flatMap((each) => [...referenceCounts(world, each)]),
     ...frameAccounts(world, scans),
     ...contents(world, pages),
@@ -68,7 +73,7 @@ export function verify(world: World): Verification {
     digest: hex,
     tablePages: scan.counted.size,
     leaves: scan.digest.leaves,
-    comparison: exact ? 'exact' : 'after-write-protect',
+    comparison,
     referenceLeaves: pages.length,
     twin,
   };
@@ -78,6 +83,37 @@ export function verify(world: World): Verification {
 function twinScanned({ vm }: World, live: TableScan): TableScan[] {
   const { twin } = vm.parts;
   return twin === null ? [live] : [live, drive(scanTable(drive(twin.pgt())))];
+}
+
+/** How strictly the table can be compared: see {@link Comparison}. */
+function comparisonOf(
+  { scenario }: World,
+  pgt: Stage2Pgtable,
+  pages: readonly ReferencePage[],
+  digest: string,
+): Comparison {
+  if (movesPages(scenario)) return 'pages';
+  const isExact = digest === referenceDigest(pgt, pages, true).hex();
+  return isExact || !mayLackPermissions(scenario) ? 'exact' : 'after-write-protect';
+}
+
+function tableFindings(
+  world: World,
+  pgt: Stage2Pgtable,
+  table: {
+    readonly scan: TableScan;
+    readonly hex: string;
+    readonly pages: readonly ReferencePage[];
+    readonly comparison: Comparison;
+  },
+): Finding[] {
+  const { scan, hex, pages, comparison } = table;
+  if (comparison === 'pages') return [...mappedPages(world, pgt, scan)];
+  const isExact = comparison === 'exact';
+  const digests = isExact
+    ? sameDigest(hex, referenceDigest(pgt, pages, true).hex())
+    : afterWriteProtect(world, pgt, pages);
+  return [...leaves(pgt, scan, pages, isExact), ...digests];
 }
 
 function sameDigest(digest: string, reference: string): Finding[] {

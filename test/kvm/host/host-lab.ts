@@ -4,7 +4,7 @@ import { EventKind, RECORD, type EventSink } from '../../../src/engine/events.ts
 import { Execution, type Scheduler } from '../../../src/engine/execution.ts';
 import type { ExploreMemory } from '../../../src/engine/explore-memory.ts';
 import { hostAccounts } from '../../../src/kvm/host/accounts.ts';
-import { HostMemory } from '../../../src/kvm/host/host-memory.ts';
+import { HostMemory, mayReach } from '../../../src/kvm/host/host-memory.ts';
 import { HostState, isWritable, isYoung, stateOf } from '../../../src/kvm/host/host-pte.ts';
 import { HVA_BASE, hostMemoryLayout, type HostMemoryLayout } from '../../../src/kvm/host/layout.ts';
 import type { HvaRange, MmuNotifier } from '../../../src/kvm/host/mmu-notifier.ts';
@@ -265,7 +265,10 @@ export class HostLab {
     for (const { hva, bytes } of this.mm.vmas.areas) {
       for (let at: number = hva; at < hva + bytes; at += this.pageBytes) {
         const frame = this.host.lookup(at as Hva);
-        if (frame !== NO_FRAME && !drive(this.host.isOwner(at as Hva, frame, false)))
+        if (
+          frame !== NO_FRAME &&
+          !mayReach(this.host.ownerTag(at as Hva), this.owner(this.index(frame)), false)
+        )
           wrong.push(`page ${this.pageOf(at as Hva)}: frame ${this.index(frame)} of another`);
       }
     }

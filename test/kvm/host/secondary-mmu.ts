@@ -3,7 +3,7 @@
  * an invalidation has waited for it, as it would for a TLBI.
  */
 import { Order, load32, read32, store32, write32, type Op, type Word } from '#port';
-import type { HostMemory } from '../../../src/kvm/host/host-memory.ts';
+import { mayReach, type HostMemory } from '../../../src/kvm/host/host-memory.ts';
 import type { HvaRange, MmuNotifier } from '../../../src/kvm/host/mmu-notifier.ts';
 import { SpinLock } from '../../../src/locking/spin-lock.ts';
 import type { Hva, Phys } from '../../../src/machine/address.ts';
@@ -141,7 +141,8 @@ export class SecondaryMmu implements MmuNotifier {
     }
     write32(this.#page(page), word | YOUNG);
     const frame = this.#lab.frame(word >> FRAME_SHIFT);
-    if (!(yield* this.host.isOwner(this.#lab.hva(page), frame, isWrite)))
+    const owner = yield* this.host.mm.pages.frames.owner(frame);
+    if (!mayReach(this.host.ownerTag(this.#lab.hva(page)), owner, isWrite))
       throw new Error(`page ${page}: an access reached frame ${word >> FRAME_SHIFT} of another`);
     return this.host.mm.pages.frames.wordOf(frame);
   }
