@@ -3,6 +3,7 @@ import { ARMV8_0 } from '../src/machine/features.ts';
 import { pageBytesOf, type MachineShape } from '../src/machine/shape.ts';
 import {
   TRACE_PAGE_BYTES,
+  movesPages,
   type Phase,
   type Scenario,
   type Slot,
@@ -65,7 +66,9 @@ export function reshaped(scenario: Scenario, { machine, ipaBits }: Shape): Scena
   const slots = folded.slots.map((slot) =>
     trace === null ? samePages(slot, pageBytes, 2 ** (ipaBits - 1)) : outwards(slot, pageBytes),
   );
-  const frames = slots.reduce((sum, slot) => sum + slot.bytes / pageBytes, 0);
+  const pages = slots.reduce((sum, slot) => sum + slot.bytes / pageBytes, 0);
+  // What moves pages needs somewhere to put them.
+  const frames = pages * (movesPages(scenario) ? 2 : 1);
   return { ...folded, machine, ipaBits, slots, frames };
 }
 
@@ -74,9 +77,11 @@ function traceOf({ setup, rounds }: Scenario): TraceProgram | null {
   return programs.find((guest) => guest?.kind === 'trace') ?? null;
 }
 
-function samePages({ base, bytes, logging }: Slot, pageBytes: number, half: number): Slot {
+function samePages(slot: Slot, pageBytes: number, half: number): Slot {
+  const { base, bytes, backing } = slot;
   const pages = Math.min(bytes / TRACE_PAGE_BYTES, PAGES_MAX);
-  return { base: half + base, bytes: pages * pageBytes, logging };
+  const placed = { ...slot, base: half + base, bytes: pages * pageBytes };
+  return backing === undefined ? placed : { ...placed, backing: { ...backing, pageBytes } };
 }
 
 function outwards({ base, bytes, logging }: Slot, pageBytes: number): Slot {

@@ -9,7 +9,7 @@ export const GRANULES: readonly Granule[] = ['4K', '16K', '64K'];
 
 /** Sizes that a leaf can have, over all granules. */
 export type LeafSize = Granule | '2M' | '1G' | '32M' | '512M';
-const LEAF_SIZES: ReadonlyMap<number, LeafSize> = new Map([
+export const LEAF_SIZES: ReadonlyMap<number, LeafSize> = new Map([
   [2 ** 12, '4K'],
   [2 ** 21, '2M'],
   [2 ** 30, '1G'],

@@ -1,4 +1,5 @@
 import type { Backing, Slot } from '../workers/scenario.ts';
+import { LEAF_SIZES } from './granule.ts';
 import type { SlotEntry, WorkloadFile } from './workload-schema.ts';
 import { checkWholePages } from './workload-machine.ts';
 import type { Path, YamlSource } from './yaml-source.ts';
@@ -8,7 +9,6 @@ const slotsMax = 512;
 /** Everything simulated lives in one shared memory of this size. */
 const memoryBytesMax = 2 ** 32;
 const lineBytes = 64;
-const MIB = 2 ** 20;
 /** Bytes of the huge pages that the host has, by page size: contiguous entries, and blocks. */
 const HUGE_PAGES: Readonly<Record<number, readonly number[]>> = {
   4096: [2 ** 16, 2 ** 21, 2 ** 30],
@@ -80,6 +80,7 @@ export function placeSlots(
   }
   for (const extent of extents) checkLimit(source, file, extent);
   checkOverlaps(source, file, extents);
+  checkShared(source, file, slots, extents);
   return { pageBytes, slots, byName };
 }
 
@@ -119,7 +120,7 @@ function hugetlbOf(
   const sizes = HUGE_PAGES[pageBytes] ?? [];
   const { hugePage } = entry;
   if (hugePage === undefined || !sizes.includes(hugePage)) {
-    const known = sizes.map((size) => `${size / MIB}M`.replace('0.0625M', '64K')).join(', ');
+    const known = sizes.map((each) => LEAF_SIZES.get(each)).join(', ');
     const path: Path = hugePage === undefined ? ['slots', i] : ['slots', i, 'hugePage'];
     throw source.problem(path, `hugetlb needs a hugePage of this granule: ${known}`);
   }
@@ -155,6 +156,27 @@ function checkOverlaps(source: YamlSource, file: WorkloadFile, extents: readonly
     const path: Path = ['slots', second.entry, first.entry === second.entry ? 'perVcpu' : 'base'];
     const what = first.entry === second.entry ? 'its copies overlap' : `overlaps the slot ${name}`;
     throw source.problem(path, `${what} at 0x${extent.base.toString(16)}`);
+  }
+}
+
+/** Each vCPU has one word of its own in each page: a page seen at two addresses would have two logs of it. */
+function checkShared(
+  source: YamlSource,
+  file: WorkloadFile,
+  slots: readonly Slot[],
+  extents: readonly Extent[],
+): void {
+  const parts = slots.flatMap(({ backing, bytes }, i) =>
+    backing?.kind === 'shared' ? [{ i, from: backing.offset, end: backing.offset + bytes }] : [],
+  );
+  for (const part of parts) {
+    const other = parts.find(
+      ({ i, from, end }) => i < part.i && from < part.end && part.from < end,
+    );
+    if (other === undefined) continue;
+    const name = file.slots[extents[other.i]?.entry ?? 0]?.name ?? '';
+    const entry = extents[part.i]?.entry ?? 0;
+    throw source.problem(['slots', entry], `shares pages of the object with the slot ${name}`);
   }
 }
 

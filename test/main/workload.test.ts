@@ -512,6 +512,63 @@ rounds:
   });
 });
 
+describe('backings and actions on pages', () => {
+  const own = '{ name: own, base: 0x80000000, size: 8K, perVcpu: 0x10000 }';
+  const protect = 'hosts: [{ action: write-protect }] }';
+
+  test('are part of the scenario', () => {
+    const slots = `{ name: own, base: 0x80000000, size: 4M, backing: hugetlb, hugePage: 2M }
+  - { name: thp, base: 0x90000000, size: 4M, backing: transparent-huge }
+  - { name: sh, base: 0xa0000000, size: 8K, backing: shared, offset: 4K }`;
+    const text = changed(own, slots)
+      .replace(protect, 'hosts: [{ action: migrate, slot: thp, pages: 3 }, { action: age }] }')
+      .replace('memory: 128K', 'memory: 16M');
+    const scenario = load(text);
+    expect(scenario.slots.map(({ backing }) => backing)).toEqual([
+      undefined,
+      { kind: 'hugetlb', pageBytes: 0x20_0000, offset: 0 },
+      { kind: 'transparentHuge', pageBytes: 4096, offset: 0 },
+      { kind: 'shared', pageBytes: 4096, offset: 4096 },
+    ]);
+    expect(scenario.rounds[0]?.hosts).toEqual([
+      { action: 'migrate', times: 1, slot: 2, pages: 3 },
+      { action: 'age', times: 1, slot: 0 },
+    ]);
+    // Under explore a slot of huge pages keeps one at least.
+    expect(load(text, { explore: true }).slots.map(({ bytes }) => bytes)).toEqual([
+      16_384, 0x20_0000, 16_384, 8192,
+    ]);
+  });
+
+  test.each([
+    ['backing: hugetlb', '8:5: slots[1]: hugetlb needs a hugePage of this granule: 64K, 2M, 1G'],
+    [
+      'backing: hugetlb, hugePage: 32M',
+      'hugePage: hugetlb needs a hugePage of this granule: 64K, 2M, 1G',
+    ],
+    ['backing: hugetlb, hugePage: 64K', 'slots[1].size: not a multiple of the huge page'],
+    ['hugePage: 64K', 'slots[1].hugePage: means nothing with the backing anonymous'],
+    ['offset: 4K', 'slots[1].offset: means nothing with the backing anonymous'],
+    ['backing: shared, offset: 1', 'slots[1].offset: not a multiple of the page size'],
+    ['backing: shared, perVcpu: 64K', 'slots[1]: shares pages of the object with the slot own'],
+  ])('%s is one line about its place', (keys, message) => {
+    const text = changed(own, `{ name: own, base: 0x80000000, size: 8K, ${keys} }`);
+    expect(messageOf(() => load(text))).toContain(message);
+  });
+
+  test.each([
+    [
+      '{ action: discard, slot: ram }',
+      'slot: means nothing with discard: it is done to every slot',
+    ],
+    ['{ action: age, slot: rom }', 'rounds[0].hosts[0].slot: there is no slot rom'],
+    ['{ action: write-protect, pages: 3 }', 'pages: means nothing with write-protect'],
+  ])('%s is one line about its place', (program, message) => {
+    const text = changed(protect, `hosts: [${program}] }`);
+    expect(messageOf(() => load(text))).toContain(message);
+  });
+});
+
 describe('the workloads that come with the package', () => {
   test('are these', () => {
     expect(shippedWorkloads()).toEqual([

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { shippedWorkloads } from '../../src/main/input-file.ts';
 import type { RunResult } from '../../src/main/result.ts';
 import type { Progress } from '../../src/main/run-options.ts';
+import type { GuestProgram } from '../../src/workers/scenario.ts';
 import { runSmall, small } from './small.ts';
 
 /** Every fault of a permission storm takes exactly one walk. */
@@ -105,6 +106,38 @@ describe.each(shippedWorkloads())('%s, small', (name) => {
     const { ok, violations, seeds } = result;
     expect({ ok, violations, count: seeds.count }).toEqual({ ok: true, violations: [], count: 3 });
   });
+});
+
+const BLOCK = 0x20_0000;
+
+test.each([
+  ['hugetlb', 'explore'],
+  ['hugetlb', 'threads'],
+  ['transparentHuge', 'explore'],
+  ['transparentHuge', 'threads'],
+] as const)('memory of %s is mapped by blocks on %s', async (kind, engine) => {
+  const pageBytes = kind === 'hugetlb' ? BLOCK : 4096;
+  const slots = [
+    { base: 0x4000_0000, bytes: BLOCK, logging: false, backing: { kind, pageBytes, offset: 0 } },
+  ];
+  const guest = { ...small('demand-paging').rounds[1]?.guest, touches: 40, writes: 1 };
+  const rounds = [{ name: 'touch', guest: guest as GuestProgram, hosts: [] }];
+  const scenario = small('demand-paging', { slots, rounds, frames: 1536, contents: 'line' });
+  const result = await runSmall(scenario, { engine, seeds: 2 });
+  const { ok, violations, tables } = result;
+  expect({ ok, violations }).toEqual({ ok: true, violations: [] });
+  expect(tables.leaves).toEqual({ '4K': 0, '2M': 1, '1G': 0 });
+  expect(result.check).toEqual({ digest: 'pages', leaves: 80 });
+});
+
+test('a guest that reaches a frame of another page is told', async () => {
+  const planted = {
+    file: 'src/kvm/kvm-notifier.ts',
+    find: "yield* applyRangeLocked(this.#vm, ipas, 'unmap', mayBlock ? 'yielding' : 'holding');",
+    replace: 'void ipas; void mayBlock;',
+  };
+  const result = await runSmall(small('storm'), { edits: [planted] });
+  expect(result.violations.map(({ verdict }) => verdict)).toContain('stale-translation');
 });
 
 test('the engines agree on what does not depend on the schedule', async () => {
