@@ -32,6 +32,8 @@ function threads(condition: string): TestProjectConfiguration {
 const config: ViteUserConfig = defineConfig({
   test: {
     pool: 'forks',
+    // Half of the cores is the default for few of them.
+    maxWorkers: '100%',
     testTimeout: 20_000,
     projects: [
       { extends: true, test: { name: 'explore', include: ['test/**/*.test.ts'] } },

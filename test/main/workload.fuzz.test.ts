@@ -110,7 +110,7 @@ test('a workload with text cut out and put in', () => {
     fc.property(fc.nat(seed.length), fc.nat(20), insertion, (at, length, text) => {
       loadsOrComplains(seed.slice(0, at) + text + seed.slice(at + length));
     }),
-    { numRuns: 1000 },
+    { numRuns: 500 },
   );
 });
 
@@ -164,6 +164,6 @@ test('a workload whose numbers are other numbers', () => {
         );
       },
     ),
-    { numRuns: 1000 },
+    { numRuns: 500 },
   );
 });

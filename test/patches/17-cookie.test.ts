@@ -56,7 +56,7 @@ test.each(profiles.flatMap((kvm) => names.map((name) => [kvm, name] as const)))(
 );
 
 test.each(profiles.flatMap((kvm) => names.map((name) => [kvm, name] as const)))(
-  '%s: %s against teardown, in 200 schedules: every page is freed once',
+  '%s: %s against teardown, in 80 schedules: every page is freed once',
   (kvm, name) => {
     const lab = new Lab({ kvm });
     const guest = new Guest(lab, 0);
@@ -64,7 +64,7 @@ test.each(profiles.flatMap((kvm) => names.map((name) => [kvm, name] as const)))(
     const cached = guest.vcpu.memcache.pages;
     lab.shared.explore.baseline();
     const ends = { torn: 0, first: 0 };
-    for (let seed = 0; seed < 200; seed++) {
+    for (let seed = 0; seed < 80; seed++) {
       lab.shared.explore.restore();
       const user = users(lab, lab.view().vm)[name] as () => Op<unknown>;
       const other = new KvmNotifier(lab.view(1).vm);

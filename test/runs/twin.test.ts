@@ -22,7 +22,7 @@ test('a twin is changed by the code of another generation', () => {
 
 describe.each(cases)('$name with a twin, live $kvm', ({ kvm, name }) => {
   test.each(['explore', 'threads'] as const)('is equal on %s', async (engine) => {
-    const seeds = engine === 'explore' ? 20 : 2;
+    const seeds = engine === 'explore' ? 6 : 1;
     const result = await runSmall(small(name, { kvm, twin: true }), { engine, seeds });
     const { ok, violations, twin } = result;
     expect({ ok, violations, equal: twin?.equal }).toEqual({
