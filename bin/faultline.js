@@ -33,13 +33,14 @@ function handOver() {
   const node = pinnedNode();
   const program = fileURLToPath(import.meta.url);
   const argv = [...process.execArgv, program, ...process.argv.slice(2)];
-  const child = spawn(node, argv, { stdio: 'inherit' });
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
   const forward = (signal) => {
     // A terminal sends Ctrl-C to the whole group, the child included; twice would mean "at once".
     if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
   };
+  // Before the child starts: its first output may be answered by a signal.
   for (const signal of signals) process.on(signal, forward);
+  const child = spawn(node, argv, { stdio: 'inherit' });
   child.on('exit', (status, signal) => {
     for (const name of signals) process.off(name, forward);
     if (signal) process.kill(process.pid, signal);
