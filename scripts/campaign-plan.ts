@@ -1,4 +1,4 @@
-import { loadWorkload } from '../src/main/workload.ts';
+import { loadWorkload } from '../src/main/workload/workload.ts';
 import { runWorkload } from '../src/main/run.ts';
 import { reshaped, shapeName, shapes, type Shape } from './reshaped.ts';
 

@@ -5,22 +5,19 @@
  * Without guest stage 1 there are no combined (VA to PA) entries, so the second TLBI of the `ipa` sequence has nothing to remove; its
  * barriers stand.
  */
-import { Barrier, barrier, count, event, type Op, type Word } from '#port';
+import { Barrier, barrier, count, event, type Op } from '#port';
 import { EventKind } from '../engine/events.ts';
-import type { Ipa, Level, Phys, Vmid } from '../machine/address.ts';
+import type { Ipa, Phys, Vmid } from '../machine/address.ts';
 import { FRAME_BYTES, type FrameZone } from '../machine/frames.ts';
 import type { Geometry } from '../machine/geometry.ts';
 import { NO_HINT, TlbiKind, type Interconnect } from '../machine/tlbi.ts';
 import type { LevelHint, MmOps } from '../pgtable/mm-ops.ts';
-import { stage2FreeUnlinked } from '../pgtable/parallel/unlinked.ts';
 import { TablePages } from './table-pages.ts';
 
 export class Stage2Mmu extends TablePages implements MmOps {
   readonly #interconnect: Interconnect;
   readonly #vmid: Vmid;
   readonly #walks: number;
-  readonly #geometry: Geometry;
-  readonly hasRangeTlbi = false;
 
   /** `walks`: offset of the counter of software walks in the agent's statistics block. */
   constructor(options: {
@@ -30,16 +27,10 @@ export class Stage2Mmu extends TablePages implements MmOps {
     readonly walks: number;
     readonly geometry: Geometry;
   }) {
-    super(options.tables);
+    super(options.tables, options.geometry);
     this.#interconnect = options.interconnect;
     this.#vmid = options.vmid;
     this.#walks = options.walks;
-    this.#geometry = options.geometry;
-  }
-
-  /** At once: nothing walks beside another until a profile takes the lock's read side. */
-  *freeUnlinkedTable(table: Word, level: Level): Op<void> {
-    yield* stage2FreeUnlinked({ geometry: this.#geometry, ops: this }, table, level);
   }
 
   *tlbFlushIpa(ipa: number, level: LevelHint): Op<void> {
@@ -95,13 +86,6 @@ export class Stage2Mmu extends TablePages implements MmOps {
   *icacheInvalidateAll(): Op<void> {
     event(EventKind.icacheInvalidate, 0, 0, 0);
   }
-
-  /** Nothing to hold up: see `freeUnlinkedTable`. */
-  rcuReadLock(): boolean {
-    return true;
-  }
-
-  rcuReadUnlock(): void {}
 
   walkBegin(): void {
     count(this.#walks, 1);

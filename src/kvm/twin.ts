@@ -8,14 +8,12 @@ import { Order, add32, type Op, type Word } from '#port';
 import type { Level, Phys } from '../machine/address.ts';
 import type { Descriptor } from '../machine/descriptor.ts';
 import { NO_FRAME, type FrameZone } from '../machine/frames.ts';
-import type { Geometry } from '../machine/geometry.ts';
 import { digestTable, type AccessFlagForm } from '../pgtable/digest.ts';
 import { getLeaf, type Leaf } from '../pgtable/get-leaf.ts';
 import type { MmOps, TableCache } from '../pgtable/mm-ops.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
-import { stage2FreeUnlinked } from '../pgtable/parallel/unlinked.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
-import { stage2Handle, type Stage2Config } from '../pgtable/stage2-init.ts';
+import type { Stage2Config } from '../pgtable/stage2-init.ts';
 import type { SlotPlace } from './mapping-size.ts';
 import type { DevicePage, FaultMapping, Stage2Operations } from './stage2-operations.ts';
 import { Stage2Root } from './stage2-root.ts';
@@ -27,7 +25,6 @@ export type TwinDigests = readonly [live: string, twin: string];
 export class Twin implements Stage2Operations {
   readonly #live: Stage2Operations;
   readonly #other: Stage2Operations;
-  readonly #config: Stage2Config;
   readonly #ops: UnwalkedTable;
   readonly #root: Stage2Root;
   readonly #differences: Word;
@@ -45,7 +42,6 @@ export class Twin implements Stage2Operations {
   }) {
     this.#live = options.live;
     this.#other = options.other;
-    this.#config = options.config;
     this.#ops = new UnwalkedTable(options.tables, options.config.geometry);
     const { config, tables } = options;
     this.#root = new Stage2Root({
@@ -157,7 +153,7 @@ export class Twin implements Stage2Operations {
 
   /** The live table, read without being counted as a walk of it. */
   #unwalked(pgt: Stage2Pgtable): Stage2Pgtable {
-    return stage2Handle(this.#config, pgt.pgd, this.#ops);
+    return { ...pgt, ops: this.#ops };
   }
 }
 
@@ -185,23 +181,9 @@ function same(outcome: Outcome, twin: Outcome): Outcome {
 
 /** Operations of a table that no hardware walks: pages, and nothing to invalidate, clean or count. */
 class UnwalkedTable extends TablePages implements MmOps, TableCache {
-  readonly hasRangeTlbi = false;
-  readonly #zone: FrameZone;
-  readonly #geometry: Geometry;
-
-  constructor(zone: FrameZone, geometry: Geometry) {
-    super(zone);
-    this.#zone = zone;
-    this.#geometry = geometry;
-  }
-
-  *freeUnlinkedTable(table: Word, level: Level): Op<void> {
-    yield* stage2FreeUnlinked({ geometry: this.#geometry, ops: this }, table, level);
-  }
-
   /** Straight from the zone: the twin must not empty a vCPU's cache. */
   *alloc(): Op<Phys> {
-    const page = yield* this.#zone.zalloc();
+    const page = yield* this.zone.zalloc();
     if (page === NO_FRAME) throw new Error('no table page for the twin');
     return page;
   }
@@ -219,12 +201,6 @@ class UnwalkedTable extends TablePages implements MmOps, TableCache {
   *dcacheCleanInvalidate(): Op<void> {}
 
   *icacheInvalidate(): Op<void> {}
-
-  rcuReadLock(): boolean {
-    return true;
-  }
-
-  rcuReadUnlock(): void {}
 
   walkBegin(): void {}
 

@@ -16,7 +16,7 @@ import type { BenchResult } from './result.ts';
 import { exploreSteps } from './run-explore.ts';
 import type { Output } from './run-options.ts';
 import { createSharedWorld } from './shared-world.ts';
-import { loadWorkload } from './workload.ts';
+import { loadWorkload } from './workload/workload.ts';
 
 /** Executions of one batch under `explore`; steps of an agent's turn where agents run in turn. */
 const SEEDS_PER_BATCH = 50;

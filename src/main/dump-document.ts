@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { Geometry, stage2Root } from '../machine/geometry.ts';
 import { decodeVtcr } from '../machine/vtcr.ts';
 import { dumpEntry, SpanMap, type DumpEntry } from '../pgtable/dump.ts';
+import { afterColon, fieldOf, type Path } from './field-path.ts';
 import { GRANULES, PAGE_SHIFTS } from './granule.ts';
 import type { Snapshot } from './dump-snapshot.ts';
 import { displayName, oneLine, readBytes } from './input-file.ts';
@@ -46,8 +47,6 @@ const schema: z.ZodType<DumpDocument> = z.object({
   ),
   invalid: z.array(z.object({ ipa: address, level, descriptor: hex, attributes })),
 });
-
-type Path = readonly (string | number)[];
 
 /**
  * Reads a document that `faultline dump --json` wrote.
@@ -93,8 +92,7 @@ class DumpReader {
     const result = schema.safeParse(value);
     if (result.success) return result.data;
     const { path = [], message = 'not a dump' } = result.error.issues[0] ?? {};
-    const said = message.replace(/^Invalid (?:input|option): /u, '');
-    throw this.#problem(path as Path, said.charAt(0).toLowerCase() + said.slice(1));
+    throw this.#problem(path as Path, afterColon(message));
   }
 
   /** How entries are written, which VTCR_EL2 says; `geometry` may not say otherwise. */
@@ -156,9 +154,7 @@ class DumpReader {
   }
 
   #problem(path: Path, message: string): UserError {
-    const field = path
-      .map((step, i) => (typeof step === 'number' ? `[${step}]` : i === 0 ? step : `.${step}`))
-      .join('');
+    const field = fieldOf(path);
     const place = field === '' ? this.#name : `${this.#name}: ${field}`;
     return new UserError(oneLine(`${place}: ${message}`));
   }

@@ -7,7 +7,7 @@ import { JsonOutput } from './json-output.ts';
 import { ProgressLine } from './progress.ts';
 import type { RunResult } from './result.ts';
 import type { Commands, Output, RunOptions } from './run-options.ts';
-import { loadWorkload } from './workload.ts';
+import { loadWorkload } from './workload/workload.ts';
 import type { ProfileName } from '../kvm/profile.ts';
 
 export type DumpFormat = 'text' | 'kernel' | 'json';

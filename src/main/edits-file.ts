@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { EditError, editedSources, type SourceEdit } from './edits.ts';
 import { displayName, readText } from './input-file.ts';
-import { type Path, YamlSource } from './yaml-source.ts';
+import type { Path } from './field-path.ts';
+import { YamlSource } from './yaml-source.ts';
 
 /** An edit and where it was written. */
 interface WrittenEdit {

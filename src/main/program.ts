@@ -10,8 +10,8 @@ import { ProgressLine } from './progress.ts';
 import type { Commands, Output, RunOptions } from './run-options.ts';
 import { StuckError, UserError } from './user-error.ts';
 import { welcome } from './welcome.ts';
-import { loadWorkload } from './workload.ts';
-import { vcpusMax } from './workload-schema.ts';
+import { loadWorkload } from './workload/workload.ts';
+import { vcpusMax } from './workload/schema.ts';
 
 /** What the process returns; 130 is what shells use for a program that Ctrl-C ended. */
 export const exitStatus = {

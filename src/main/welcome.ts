@@ -2,7 +2,7 @@ import { runReport } from './report.ts';
 import type { RunResult } from './result.ts';
 import type { Commands, Output } from './run-options.ts';
 import { ProgressLine } from './progress.ts';
-import { loadWorkload } from './workload.ts';
+import { loadWorkload } from './workload/workload.ts';
 
 const before = `Faultline simulates how KVM on arm64 handles stage-2 faults, on real threads.
 

@@ -9,13 +9,11 @@ import {
   type Document,
   type Node,
 } from 'yaml';
+import { fieldOf, type Path } from './field-path.ts';
 import { oneLine } from './input-file.ts';
 import { UserError } from './user-error.ts';
 
 const tooDeep = 'nested too deeply';
-
-/** The keys and indexes that lead from the root of a document to a value. */
-export type Path = readonly (string | number)[];
 
 /** A YAML document that remembers where each value stands, so that a complaint can name line, column and field. */
 export class YamlSource {
@@ -114,11 +112,4 @@ function reasonOf(error: Error): string {
 
 function startOf(node: Node): number {
   return node.range?.[0] ?? 0;
-}
-
-/** `slots[0].size`, as a user would write it. */
-function fieldOf(path: Path): string {
-  return path
-    .map((step, i) => (typeof step === 'number' ? `[${step}]` : i === 0 ? step : `.${step}`))
-    .join('');
 }

@@ -6,11 +6,8 @@ export type LevelHint = Level | typeof UNKNOWN_LEVEL;
 /** Hint of an invalidation that must not skip anything. No leaf has level 0. */
 export const UNKNOWN_LEVEL = 0;
 
-/**
- * What a table needs from its owner (the kernel's `kvm_pgtable_mm_ops` and the TLB maintenance of an MMU). An absent
- * capability is an explicit no-op. One object per agent.
- */
-export interface MmOps {
+/** Where a table's pages are, and who counts their references. */
+export interface TableMemory {
   /** Byte offset in shared memory of a table's word: what a virtual address is to the kernel. */
   wordOf(address: Phys): Word;
 
@@ -22,6 +19,13 @@ export interface MmOps {
   /** `count` contiguous zeroed pages with one reference each, aligned to their total size; 0 when there are none. */
   zallocPagesExact(count: number): Op<Phys>;
   freePagesExact(first: Phys, count: number): Op<void>;
+}
+
+/**
+ * What a table needs from its owner (the kernel's `kvm_pgtable_mm_ops` and the TLB maintenance of an MMU). An absent
+ * capability is an explicit no-op. One object per agent.
+ */
+export interface MmOps extends TableMemory {
   /**
    * Takes over a table that an entry of `level` pointed to, with all below: frees it once no shared walk can be in it, by
    * `stage2FreeUnlinked`.

@@ -2,7 +2,7 @@ import type { Word } from '#port';
 import type { Level, Phys } from '../machine/address.ts';
 import type { Descriptor } from '../machine/descriptor.ts';
 import type { Geometry } from '../machine/geometry.ts';
-import type { MmOps } from './mm-ops.ts';
+import type { MmOps, TableMemory } from './mm-ops.ts';
 import type { Stage2Attributes } from './stage2-prot.ts';
 
 /** No table. */
@@ -11,11 +11,12 @@ export const NO_PGD: Phys = 0 as Phys;
 /** What it takes to follow entries and to free tables. */
 export interface Tables {
   readonly geometry: Geometry;
-  readonly ops: MmOps;
+  readonly ops: TableMemory;
 }
 
 /** A translation table: an immutable handle, equal for every agent but for its ops. */
 export interface Pgtable extends Tables {
+  readonly ops: MmOps;
   readonly iaBits: number;
   /** 2^iaBits: the first input address that is out of range. */
   readonly iaLimit: number;

@@ -9,9 +9,9 @@ import type { Hva } from '../machine/address.ts';
 import type { Actor } from './actor.ts';
 import { actOnPage } from './page-actions.ts';
 import {
-  isPageAction,
+  isPageProgram,
   type HostProgram,
-  type PageAction,
+  type PageProgram,
   type Phase,
   type WholeAction,
 } from './scenario.ts';
@@ -26,7 +26,6 @@ export class HostAgent implements Actor {
   readonly #index: number;
   /** Guest programs that will have ended when the present phase has. */
   #guestsDue = 0;
-
   /** Accesses of guests that had got through at the last look. */
   #progress = 0;
   readonly #random: RandomGenerator;
@@ -44,8 +43,7 @@ export class HostAgent implements Actor {
     const host = phase.hosts[this.#index];
     if (host === undefined) return;
     for (let pass = 0; host.times === null || pass < host.times; pass++) {
-      if (isPageAction(host.action)) yield* this.#actOnPages(host.action, host);
-      else yield* this.#pass(host.action);
+      yield* this.#pass(host);
       if (host.times === null && (yield* this.#areGuestsFinished())) return;
     }
   }
@@ -57,8 +55,13 @@ export class HostAgent implements Actor {
     return ((finished - this.#guestsDue) | 0) >= 0;
   }
 
+  *#pass(program: HostProgram): Op<void> {
+    if (isPageProgram(program)) yield* this.#actOnPages(program);
+    else yield* this.#actOnSlots(program.action);
+  }
+
   /** The epoch is counted before the change: a write acknowledged in this epoch may have been granted W after it. */
-  *#pass(action: WholeAction): Op<void> {
+  *#actOnSlots(action: WholeAction): Op<void> {
     const { vm, layout } = this.#world;
     const isDiscard = action === 'discard';
     yield* add32(isDiscard ? layout.words.discardEpoch : layout.words.protectEpoch, 1, Order.full);
@@ -72,14 +75,14 @@ export class HostAgent implements Actor {
   }
 
   /** Contents stay, so no epoch passes. */
-  *#actOnPages(action: PageAction, { slot = 0, pages: count }: HostProgram): Op<void> {
+  *#actOnPages({ action, slot, pages: count }: PageProgram): Op<void> {
     const { vm, layout } = this.#world;
     const area = layout.host.vmas[slot];
     if (area === undefined) throw new Error(`no slot ${slot}`);
     const { pageBytes } = vm.parts.geometry;
     const pages = area.bytes / pageBytes;
     for (let i = 0; i < (count ?? pages); i++) {
-      const page = count === undefined ? i : uniformInt(this.#random, 0, pages - 1);
+      const page = count === null ? i : uniformInt(this.#random, 0, pages - 1);
       const other = uniformInt(this.#random, 0, pages - 1);
       if (action === 'age') yield* add32(layout.words.pagesAged, 1, Order.full);
       const hva = (area.hva + page * pageBytes) as Hva;

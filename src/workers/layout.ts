@@ -27,7 +27,7 @@ import {
 import { LAST_LEVEL, stage2Root, type Geometry } from '../machine/geometry.ts';
 import { geometryOf, pageBytesOf } from '../machine/shape.ts';
 import { ANSWER_BYTES, RING_BYTES, type InterconnectLayout } from '../machine/tlbi.ts';
-import { hostAgentsOf, type Backing, type Scenario, type Slot } from './scenario.ts';
+import { does, hostAgentsOf, type Backing, type Scenario, type Slot } from './scenario.ts';
 import {
   LOCK_NAMES,
   RW_LOCK_NAMES,
@@ -178,7 +178,7 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     }),
     swapZone: zone(space, {
       base: SWAP_BASE,
-      frames: swaps(scenario) ? pages : 0,
+      frames: does(scenario, 'swap') ? pages : 0,
       frameBytes,
       contentBytes: contentBytesOf(scenario),
     }),
@@ -233,7 +233,6 @@ function slotLayouts(scenario: Scenario, areas: readonly VmaSpec[]): SlotLayout[
   }));
 }
 
-/** An anonymous area behind each slot, one after the other. */
 /** An area of the host's user memory behind each slot, in their order. */
 function areasOf(scenario: Scenario, geometry: Geometry): VmaSpec[] {
   const { pageBytes } = geometry;
@@ -244,10 +243,6 @@ function areasOf(scenario: Scenario, geometry: Geometry): VmaSpec[] {
     next = hva + slot.bytes;
     return { hva, bytes: slot.bytes, kind, hugeBytes, pgoff: offset / pageBytes, isWritable: true };
   });
-}
-
-function swaps({ setup, rounds }: Scenario): boolean {
-  return [...setup, ...rounds].some(({ hosts }) => hosts.some(({ action }) => action === 'swap'));
 }
 
 function anonymous(pageBytes: number): Backing {

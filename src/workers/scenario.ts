@@ -72,20 +72,31 @@ export const PAGE_ACTIONS = [
 ] as const;
 export type PageAction = (typeof PAGE_ACTIONS)[number];
 
-export function isPageAction(action: HostProgram['action']): action is PageAction {
-  return PAGE_ACTIONS.some((known) => known === action);
-}
-
 /** What it does to all slots at once. */
 export type WholeAction = 'write-protect' | 'discard';
 
-export interface HostProgram {
-  readonly action: WholeAction | PageAction;
+interface Repeated {
   /** How often; null is again and again until the vCPUs of the phase are done. */
   readonly times: number | null;
-  /** Of a {@link PageAction}: the index of the slot (absent: the first), and how many pages each pass draws (absent: all, in order). */
-  readonly slot?: number;
-  readonly pages?: number;
+}
+
+export interface PageProgram extends Repeated {
+  readonly action: PageAction;
+  /** Index into `Scenario.slots`. */
+  readonly slot: number;
+  /** Pages that each pass draws; null is all, in order. */
+  readonly pages: number | null;
+}
+
+export interface WholeProgram extends Repeated {
+  readonly action: WholeAction;
+}
+
+/** What one agent of the host does in a phase. */
+export type HostProgram = PageProgram | WholeProgram;
+
+export function isPageProgram(program: HostProgram): program is PageProgram {
+  return PAGE_ACTIONS.some((known) => known === program.action);
 }
 
 /** What vCPUs and host agents do at the same time; a barrier ends it. */
@@ -123,15 +134,23 @@ export function hostAgentsOf({ setup, rounds }: Scenario): number {
   return Math.max(1, ...[...setup, ...rounds].map(({ hosts }) => hosts.length));
 }
 
-/** Whether the host may have a page in another place than where a run first saw it, or none: then what is mapped at the end is chance. */
-export function movesPages({ slots, setup, rounds }: Scenario): boolean {
-  return (
-    slots.some(({ backing }) => backing !== undefined) ||
-    [...setup, ...rounds].some(({ hosts }) => hosts.some(({ action }) => isPageAction(action)))
-  );
+/** The programs of the host in all phases. */
+export function hostProgramsOf({
+  setup,
+  rounds,
+}: Pick<Scenario, 'setup' | 'rounds'>): HostProgram[] {
+  return [...setup, ...rounds].flatMap(({ hosts }) => hosts);
 }
 
-/** Whether the host clears access flags while the guest runs. */
-export function agesPages({ setup, rounds }: Scenario): boolean {
-  return [...setup, ...rounds].some(({ hosts }) => hosts.some(({ action }) => action === 'age'));
+/** Whether some program of the host does this. */
+export function does(scenario: Scenario, action: HostProgram['action']): boolean {
+  return hostProgramsOf(scenario).some((program) => program.action === action);
+}
+
+/** Whether the host may have a page in another place than where a run first saw it, or none: then what is mapped at the end is chance. */
+export function movesPages(scenario: Scenario): boolean {
+  return (
+    scenario.slots.some(({ backing }) => backing !== undefined) ||
+    hostProgramsOf(scenario).some(isPageProgram)
+  );
 }

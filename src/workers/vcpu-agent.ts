@@ -20,7 +20,7 @@ import { handleGuestAbort } from '../kvm/guest-abort.ts';
 import { systemOff } from '../kvm/psci.ts';
 import { Vcpu, type AbortResult } from '../kvm/vcpu.ts';
 import { mayReach } from '../kvm/host/host-memory.ts';
-import type { Hva, Ipa } from '../machine/address.ts';
+import type { Ipa } from '../machine/address.ts';
 import { FAULTED, type AccessKind, type Cpu } from '../machine/cpu.ts';
 import { FSC } from '../machine/syndrome.ts';
 import type { Actor } from './actor.ts';
@@ -207,10 +207,9 @@ export class VcpuAgent implements Actor {
 
 /** Of every page of all slots, in their order. */
 function ownersOf({ layout, vm }: World): Int32Array {
-  const owners = layout.slots.flatMap(({ hva, pages, pageBytes }) =>
-    Array.from({ length: pages }, (_, i) => vm.parts.host.ownerTag((hva + i * pageBytes) as Hva)),
+  return Int32Array.from(
+    layout.slots.flatMap(({ hva, pages }) => vm.parts.host.ownerTags(hva, pages)),
   );
-  return Int32Array.from(owners);
 }
 
 const FAILURE_OF = {

@@ -26,7 +26,7 @@ import { geometryOf } from '../machine/shape.ts';
 import { Interconnect } from '../machine/tlbi.ts';
 import { memcacheOf, type Layout, type SlotLayout } from './layout.ts';
 import { stage2Config } from '../pgtable/stage2-init.ts';
-import { agesPages, movesPages, type Scenario } from './scenario.ts';
+import { does, movesPages, type Scenario } from './scenario.ts';
 import { STATISTICS, type LockName } from './statistics.ts';
 
 /** VMID 0 belongs to the host. */
@@ -78,7 +78,7 @@ export function worldOf(scenario: Scenario, layout: Layout, agent: number): Worl
         tables: memory.tables,
         root: layout.words.twinRoot,
         differences: layout.words.twinDifferences,
-        accessFlag: agesPages(scenario) ? 'ignored' : 'exact',
+        accessFlag: does(scenario, 'age') ? 'ignored' : 'exact',
       })
     : null;
   const host = hostMemoryOf(scenario, layout, memory.guest);

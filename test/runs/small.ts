@@ -2,7 +2,7 @@
 import { runWorkload, type RunHooks } from '../../src/main/run.ts';
 import type { RunOptions } from '../../src/main/run-options.ts';
 import type { RunResult } from '../../src/main/result.ts';
-import { loadWorkload } from '../../src/main/workload.ts';
+import { loadWorkload } from '../../src/main/workload/workload.ts';
 import type { Scenario } from '../../src/workers/scenario.ts';
 
 const OPTIONS: RunOptions = {

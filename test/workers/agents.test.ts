@@ -9,7 +9,7 @@ import { RandomScheduler } from '../../src/explore/random.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
 import type { Hva } from '../../src/machine/address.ts';
 import { agentsOf } from '../../src/main/run-explore.ts';
-import { loadWorkload } from '../../src/main/workload.ts';
+import { loadWorkload } from '../../src/main/workload/workload.ts';
 import { createSharedWorld } from '../../src/main/shared-world.ts';
 import { AgentFailure } from '../../src/workers/failure.ts';
 import type { Layout } from '../../src/workers/layout.ts';

@@ -73,11 +73,14 @@ export class HostMemory {
     yield* this.#mark(frame, PageFlag.dirty);
   }
 
-  /** The tag of the frame that a guest reaches while its translation of the page of `hva` is good; see {@link mayReach}. */
-  ownerTag(hva: Hva): number {
-    const area = this.mm.vmas.covering(hva);
-    if (area === null) throw new Error(`no area for user address 0x${hva.toString(16)}`);
-    return this.mm.pages.ownerTag(area, hva);
+  /** Of each of the `count` pages from `first` on, which lie in one area: the tag of the frame that a guest reaches; see {@link mayReach}. */
+  ownerTags(first: Hva, count: number): number[] {
+    const { vmas, pages, geometry } = this.mm;
+    const area = vmas.covering(first);
+    if (area === null) throw new Error(`no area for user address 0x${first.toString(16)}`);
+    return Array.from({ length: count }, (_, i) =>
+      pages.ownerTag(area, (first + i * geometry.pageBytes) as Hva),
+    );
   }
 
   /** The frame that the page table has behind `hva`, or {@link NO_FRAME}: for checks while nothing runs. */

@@ -9,7 +9,7 @@ import { drive, read32 } from '#port';
 import { digestTable } from '../../pgtable/digest.ts';
 import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
 import { stage2Wrprotect } from '../../pgtable/stage2-attributes.ts';
-import { movesPages, type Phase, type Scenario } from '../../workers/scenario.ts';
+import { does, movesPages, type Phase, type Scenario } from '../../workers/scenario.ts';
 import type { World } from '../../workers/world.ts';
 import { contents } from './contents.ts';
 import { mappedPages } from './mapped.ts';
@@ -58,11 +58,12 @@ export function verify(world: World): Verification {
   const scans = twinScanned(world, scan);
   const twin = compareTwin(world, pgt);
   const hex = scan.digest.hex();
-  const comparison = comparisonOf(world, pgt, pages, hex);
+  const reference = referenceDigest(pgt, pages, true).hex();
+  const comparison = comparisonOf(world, hex === reference);
   const findings = [
     ...twinDifference(world, pgt, twin),
     ...notifierClosed(world),
-    ...tableFindings(world, pgt, { scan, hex, pages, comparison }),
+    ...tableFindings(world, pgt, { scan, hex, reference, pages, comparison }),
     ...scans.flatMap((each) => [...referenceCounts(world, each)]),
     ...frameAccounts(world, scans),
     ...contents(world, pages),
@@ -86,14 +87,8 @@ function twinScanned({ vm }: World, live: TableScan): TableScan[] {
 }
 
 /** How strictly the table can be compared: see {@link Comparison}. */
-function comparisonOf(
-  { scenario }: World,
-  pgt: Stage2Pgtable,
-  pages: readonly ReferencePage[],
-  digest: string,
-): Comparison {
+function comparisonOf({ scenario }: World, isExact: boolean): Comparison {
   if (movesPages(scenario)) return 'pages';
-  const isExact = digest === referenceDigest(pgt, pages, true).hex();
   return isExact || !mayLackPermissions(scenario) ? 'exact' : 'after-write-protect';
 }
 
@@ -103,16 +98,16 @@ function tableFindings(
   table: {
     readonly scan: TableScan;
     readonly hex: string;
+    /** Digest of the reference. */
+    readonly reference: string;
     readonly pages: readonly ReferencePage[];
     readonly comparison: Comparison;
   },
 ): Finding[] {
-  const { scan, hex, pages, comparison } = table;
+  const { scan, hex, reference, pages, comparison } = table;
   if (comparison === 'pages') return [...mappedPages(world, pgt, scan)];
   const isExact = comparison === 'exact';
-  const digests = isExact
-    ? sameDigest(hex, referenceDigest(pgt, pages, true).hex())
-    : afterWriteProtect(world, pgt, pages);
+  const digests = isExact ? sameDigest(hex, reference) : afterWriteProtect(world, pgt, pages);
   return [...leaves(pgt, scan, pages, isExact), ...digests];
 }
 
@@ -150,9 +145,7 @@ function notifierClosed({ layout }: World): Finding[] {
 function mayLackPermissions(scenario: Scenario): boolean {
   const phases = [...scenario.setup, ...scenario.rounds];
   if (phases.some((phase) => phase.guest !== null && phase.hosts.length > 0)) return true;
-  const logs =
-    scenario.slots.some((slot) => slot.logging) ||
-    phases.some(({ hosts }) => hosts.some(({ action }) => action === 'write-protect'));
+  const logs = scenario.slots.some((slot) => slot.logging) || does(scenario, 'write-protect');
   return logs && scenario.vcpus > 1 && phases.some(mixesOnSharedPages);
 }
 

@@ -2,12 +2,10 @@ import type { Op, Word } from '#port';
 import type { Level } from '../../machine/address.ts';
 import { loadDescriptor, type Descriptor } from '../../machine/descriptor.ts';
 import { DESCRIPTOR_BYTES } from '../../machine/geometry.ts';
+import { UNKNOWN_LEVEL } from '../mm-ops.ts';
 import { childOf, NO_PGD, type Stage2Pgtable } from '../pgtable.ts';
 import { clearEntry } from './entry.ts';
 import { entryEnd, rootSpan, spanBelow, type Span } from './offsets.ts';
-
-/** Walk caches hold tables: no hint may narrow the removal of one. */
-const TABLE_REMOVED = 0;
 
 /** A valid entry on the way, and the address that it was reached by. */
 interface Visited {
@@ -66,7 +64,8 @@ function* freeIfEmpty(pgt: Stage2Pgtable, { at, addr, value }: Visited): Op<void
   const { ops } = pgt;
   const page = childOf(pgt, value);
   if ((yield* ops.pageCount(page)) !== 1) return;
-  yield* clearEntry(pgt, at, addr, TABLE_REMOVED);
+  // Walk caches hold tables: no hint may narrow the removal of one.
+  yield* clearEntry(pgt, at, addr, UNKNOWN_LEVEL);
   yield* ops.putPage(page);
   yield* ops.putPage(at);
 }

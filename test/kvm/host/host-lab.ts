@@ -267,7 +267,11 @@ export class HostLab {
         const frame = this.host.lookup(at as Hva);
         if (
           frame !== NO_FRAME &&
-          !mayReach(this.host.ownerTag(at as Hva), this.owner(this.index(frame)), false)
+          !mayReach(
+            this.host.ownerTags(at as Hva, 1)[0] as number,
+            this.owner(this.index(frame)),
+            false,
+          )
         )
           wrong.push(`page ${this.pageOf(at as Hva)}: frame ${this.index(frame)} of another`);
       }

@@ -142,7 +142,7 @@ export class SecondaryMmu implements MmuNotifier {
     write32(this.#page(page), word | YOUNG);
     const frame = this.#lab.frame(word >> FRAME_SHIFT);
     const owner = yield* this.host.mm.pages.frames.owner(frame);
-    if (!mayReach(this.host.ownerTag(this.#lab.hva(page)), owner, isWrite))
+    if (!mayReach(this.host.ownerTags(this.#lab.hva(page), 1)[0] as number, owner, isWrite))
       throw new Error(`page ${page}: an access reached frame ${word >> FRAME_SHIFT} of another`);
     return this.host.mm.pages.frames.wordOf(frame);
   }

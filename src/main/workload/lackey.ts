@@ -1,7 +1,7 @@
 import { gunzipSync } from 'node:zlib';
-import { TRACE_PAGE_BYTES, type AccessKind } from '../workers/scenario.ts';
-import { displayName, oneLine, readBytes } from './input-file.ts';
-import { UserError } from './user-error.ts';
+import { TRACE_PAGE_BYTES, type AccessKind } from '../../workers/scenario.ts';
+import { displayName, oneLine, readBytes } from '../input-file.ts';
+import { UserError } from '../user-error.ts';
 
 /** The accesses of a memory trace in order, and where each page was first seen. */
 export interface LackeyTrace {

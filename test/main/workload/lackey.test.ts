@@ -5,10 +5,10 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { accessKinds, parseLackey, readLackey } from '../../src/main/lackey.ts';
-import { UserError } from '../../src/main/user-error.ts';
+import { accessKinds, parseLackey, readLackey } from '../../../src/main/workload/lackey.ts';
+import { UserError } from '../../../src/main/user-error.ts';
 
-const sample = fileURLToPath(new URL('../../workloads/data/true.lackey.gz', import.meta.url));
+const sample = fileURLToPath(new URL('../../../workloads/data/true.lackey.gz', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'lackey-'));
 
 function accesses(text: string, max?: number): string[] {

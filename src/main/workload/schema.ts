@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { PAGE_ACTIONS, type HostProgram } from '../workers/scenario.ts';
-import { GRANULES, type Granule } from './granule.ts';
-import type { Path, YamlSource } from './yaml-source.ts';
+import { PAGE_ACTIONS, type HostProgram } from '../../workers/scenario.ts';
+import { GRANULES, type Granule } from '../granule.ts';
+import { afterColon, type Path } from '../field-path.ts';
+import type { YamlSource } from '../yaml-source.ts';
 
 /** vCPUs of one VM, at most: what KVM/arm64 allows with GICv3. */
 export const vcpusMax = 512;
@@ -218,8 +219,7 @@ function problemOf(source: YamlSource, issue: z.core.$ZodIssue | undefined): Err
     return source.problem([], 'not a workload: expected keys such as name, vcpus, slots');
   }
   if (issue.code === 'invalid_type') return source.problem(path, typeProblem(issue));
-  const message = issue.message.replace(/^Invalid input: |^Invalid option: /u, '');
-  return source.problem(path, message.charAt(0).toLowerCase() + message.slice(1));
+  return source.problem(path, afterColon(issue.message));
 }
 
 function typeProblem({ expected, input }: z.core.$ZodIssueInvalidType): string {

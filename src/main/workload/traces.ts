@@ -1,9 +1,10 @@
 import { resolve } from 'node:path';
-import { TRACE_PAGE_BYTES, type Slot, type TraceProgram } from '../workers/scenario.ts';
-import { displayName } from './input-file.ts';
+import { TRACE_PAGE_BYTES, type Slot, type TraceProgram } from '../../workers/scenario.ts';
+import { displayName } from '../input-file.ts';
 import { type LackeyTrace, readLackey } from './lackey.ts';
-import { UserError } from './user-error.ts';
-import type { Path, YamlSource } from './yaml-source.ts';
+import { UserError } from '../user-error.ts';
+import type { Path } from '../field-path.ts';
+import type { YamlSource } from '../yaml-source.ts';
 
 /** Whether an address lies in one of these slots. */
 export function isInSlots(address: number, slots: readonly Slot[]): boolean {

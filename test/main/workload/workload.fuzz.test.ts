@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { UserError } from '../../src/main/user-error.ts';
-import { loadWorkload } from '../../src/main/workload.ts';
+import { UserError } from '../../../src/main/user-error.ts';
+import { loadWorkload } from '../../../src/main/workload/workload.ts';
 
 const path = join(mkdtempSync(join(tmpdir(), 'workload-fuzz-')), 'w.yaml');
 writeFileSync(join(dirname(path), 't'), 'I  00000ffe,8\n S 00001000,8\n');

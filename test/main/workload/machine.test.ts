@@ -3,10 +3,10 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { ARMV8_0 } from '../../src/machine/features.ts';
-import { UserError } from '../../src/main/user-error.ts';
-import { loadWorkload } from '../../src/main/workload.ts';
-import type { Scenario } from '../../src/workers/scenario.ts';
+import { ARMV8_0 } from '../../../src/machine/features.ts';
+import { UserError } from '../../../src/main/user-error.ts';
+import { loadWorkload } from '../../../src/main/workload/workload.ts';
+import type { Scenario } from '../../../src/workers/scenario.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'workload-machine-'));
 const path = join(folder, 'w.yaml');

@@ -1,8 +1,9 @@
-import type { Backing, Slot } from '../workers/scenario.ts';
-import { LEAF_SIZES } from './granule.ts';
-import type { SlotEntry, WorkloadFile } from './workload-schema.ts';
-import { checkWholePages } from './workload-machine.ts';
-import type { Path, YamlSource } from './yaml-source.ts';
+import type { Backing, Slot } from '../../workers/scenario.ts';
+import { LEAF_SIZES } from '../granule.ts';
+import type { SlotEntry, WorkloadFile } from './schema.ts';
+import { checkWholePages } from './machine.ts';
+import type { Path } from '../field-path.ts';
+import type { YamlSource } from '../yaml-source.ts';
 
 /** Memslots of one VM, at most: what KVM/arm64 of 5.10 allows. */
 const slotsMax = 512;

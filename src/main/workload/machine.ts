@@ -1,8 +1,9 @@
-import type { MachineShape } from '../machine/shape.ts';
-import { ARMV8_0 } from '../machine/features.ts';
-import { PAGE_SHIFTS } from './granule.ts';
-import type { WorkloadFile } from './workload-schema.ts';
-import type { Path, YamlSource } from './yaml-source.ts';
+import type { MachineShape } from '../../machine/shape.ts';
+import { ARMV8_0 } from '../../machine/features.ts';
+import { PAGE_SHIFTS } from '../granule.ts';
+import type { WorkloadFile } from './schema.ts';
+import type { Path } from '../field-path.ts';
+import type { YamlSource } from '../yaml-source.ts';
 
 /** Bits of an address in a descriptor that folds none. */
 const plainAddressBits = 48;

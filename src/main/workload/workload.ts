@@ -1,34 +1,30 @@
 import { dirname } from 'node:path';
 import {
-  isPageAction,
+  hostProgramsOf,
+  isPageProgram,
   type HostProgram,
   type PatternProgram,
   type Phase,
   type Scenario,
   type TraceProgram,
-} from '../workers/scenario.ts';
-import { DEFAULT_PROFILE, type ProfileName } from '../kvm/profile.ts';
-import { displayName, findWorkload, readText } from './input-file.ts';
-import { UserError } from './user-error.ts';
+} from '../../workers/scenario.ts';
+import { DEFAULT_PROFILE, type ProfileName } from '../../kvm/profile.ts';
+import { hostProgram } from './hosts.ts';
+import { displayName, findWorkload, readText } from '../input-file.ts';
+import { UserError } from '../user-error.ts';
 import {
   checkShape,
   type GuestEntry,
-  type HostEntry,
   type PhaseEntry,
   vcpusMax,
   type WorkloadFile,
-} from './workload-schema.ts';
-import { pageBytesOf, type MachineShape } from '../machine/shape.ts';
-import { checkWholePages, machineOf } from './workload-machine.ts';
-import {
-  hostFrames,
-  type PlacedSlot,
-  type Placement,
-  placeSlots,
-  slotPages,
-} from './workload-slots.ts';
-import { isInSlots, TraceShelf } from './workload-traces.ts';
-import { type Path, YamlSource } from './yaml-source.ts';
+} from './schema.ts';
+import { pageBytesOf, type MachineShape } from '../../machine/shape.ts';
+import { checkWholePages, machineOf } from './machine.ts';
+import { hostFrames, type PlacedSlot, type Placement, placeSlots, slotPages } from './slots.ts';
+import { isInSlots, TraceShelf } from './traces.ts';
+import type { Path } from '../field-path.ts';
+import { YamlSource } from '../yaml-source.ts';
 
 /** What the command line decides over the file's head. */
 export interface Overrides {
@@ -100,9 +96,11 @@ class ScenarioBuilder {
 
   build(): Scenario {
     const file = this.#file;
-    const setup = file.setup.map((entry, i) => this.#phase(entry, ['setup', i]));
-    const rounds = file.rounds.map((entry, i) => this.#phase(entry, ['rounds', i]));
-    if (setup.length + rounds.length === 0) {
+    const phases = {
+      setup: file.setup.map((entry, i) => this.#phase(entry, ['setup', i])),
+      rounds: file.rounds.map((entry, i) => this.#phase(entry, ['rounds', i])),
+    };
+    if (phases.setup.length + phases.rounds.length === 0) {
       throw this.#source.problem([], 'nothing to do: there are no phases in setup or rounds');
     }
     return {
@@ -113,11 +111,10 @@ class ScenarioBuilder {
       vcpus: this.#vcpus,
       machine: this.#machine,
       ipaBits: file.vm.ipaBits,
-      frames: this.#frames(),
+      frames: this.#frames(hostProgramsOf(phases)),
       contents: file.vm.contents,
       slots: this.#placement.slots,
-      setup,
-      rounds,
+      ...phases,
       repeat: (this.#isExplore ? file.explore.repeat : undefined) ?? file.repeat,
     };
   }
@@ -145,38 +142,15 @@ class ScenarioBuilder {
     return {
       name: entry.name,
       guest: guest ? this.#guest(guest, [...path, 'guest']) : null,
-      hosts: hosts.map((each, i) => this.#host(each, guest !== undefined, [...path, 'hosts', i])),
+      hosts: hosts.map((each, i) =>
+        hostProgram(each, {
+          source: this.#source,
+          path: [...path, 'hosts', i],
+          hasGuest: guest !== undefined,
+          slotNamed: (name, where) => this.#slotNamed(name, where).index,
+        }),
+      ),
     };
-  }
-
-  #host(entry: HostEntry, hasGuest: boolean, path: Path): HostProgram {
-    if (entry.action === 'discard' && hasGuest) {
-      throw this.#source.problem(
-        [...path, 'action'],
-        'discard is not possible while a guest program runs: give it a phase of its own',
-      );
-    }
-    if (entry.times === 'until-done' && !hasGuest) {
-      throw this.#source.problem(
-        [...path, 'times'],
-        'until-done needs a guest program in the same phase',
-      );
-    }
-    const { action, pages } = entry;
-    const times = entry.times === 'until-done' ? null : entry.times;
-    if (!isPageAction(action)) {
-      for (const key of ['slot', 'pages'] as const) {
-        if (entry[key] !== undefined)
-          throw this.#source.keyProblem(
-            path,
-            key,
-            `means nothing with ${action}: it is done to every slot`,
-          );
-      }
-      return { action, times };
-    }
-    const { index: slot } = this.#slotNamed(entry.slot, path);
-    return { action, times, slot, ...(pages === undefined ? {} : { pages }) };
   }
 
   #guest(entry: GuestEntry, path: Path): PatternProgram | TraceProgram {
@@ -251,18 +225,11 @@ class ScenarioBuilder {
   }
 
   /** Small slots need little memory: exploring restores it between executions. */
-  #frames(): number {
+  #frames(programs: readonly HostProgram[]): number {
     const frames = hostFrames(this.#source, this.#file, this.#placement, this.#pagesTouched());
     // What moves pages needs somewhere to put them.
-    const pages = slotPages(this.#placement) * (this.#movesPages() ? 2 : 1);
+    const pages = slotPages(this.#placement) * (programs.some(isPageProgram) ? 2 : 1);
     return this.#isExplore ? Math.min(frames, pages) : frames;
-  }
-
-  #movesPages(): boolean {
-    const { setup, rounds } = this.#file;
-    return [...setup, ...rounds].some(({ hosts }) =>
-      hosts.some(({ action }) => isPageAction(action)),
-    );
   }
 
   /** Pages that host memory has to hold: all of a slot that a pattern names, of other slots what the traces touch. */

@@ -3,12 +3,12 @@ import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
-import { PLAIN_4K } from '../../src/machine/shape.ts';
-import { shippedWorkloads } from '../../src/main/input-file.ts';
-import { UserError } from '../../src/main/user-error.ts';
-import { loadWorkload, type Overrides } from '../../src/main/workload.ts';
-import { parseSize } from '../../src/main/workload-schema.ts';
-import type { Scenario } from '../../src/workers/scenario.ts';
+import { PLAIN_4K } from '../../../src/machine/shape.ts';
+import { shippedWorkloads } from '../../../src/main/input-file.ts';
+import { UserError } from '../../../src/main/user-error.ts';
+import { loadWorkload, type Overrides } from '../../../src/main/workload/workload.ts';
+import { parseSize } from '../../../src/main/workload/schema.ts';
+import type { Scenario } from '../../../src/workers/scenario.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'workload-'));
 const path = join(folder, 'w.yaml');
@@ -532,7 +532,7 @@ describe('backings and actions on pages', () => {
     ]);
     expect(scenario.rounds[0]?.hosts).toEqual([
       { action: 'migrate', times: 1, slot: 2, pages: 3 },
-      { action: 'age', times: 1, slot: 0 },
+      { action: 'age', times: 1, slot: 0, pages: null },
     ]);
     // Under explore a slot of huge pages keeps one at least.
     expect(load(text, { explore: true }).slots.map(({ bytes }) => bytes)).toEqual([
