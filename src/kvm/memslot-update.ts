@@ -148,7 +148,8 @@ function* prepareMemory(vm: Vm, slot: Memslot): Op<SlotOutcome> {
 
 /** Under the mmap lock: who takes an area away afterwards unmaps what is mapped here. Device memory has no log. */
 function* mapDevices(vm: Vm, slot: Memslot): Op<SlotOutcome> {
-  const { areas } = vm.parts;
+  const { areas, prepare } = vm.parts;
+  if (yield* prepare.strikes()) return 'noMemory';
   const found = yield* areas.lock(slot);
   const devices = found.filter(({ device }) => device !== null);
   const outcome =

@@ -73,7 +73,7 @@ export function* userMemAbort(vm: AbortVm, vcpu: Vcpu, fault: MemoryFault): Op<M
   const gfn = geometry.blockNumber(first, LAST_LEVEL) as Gfn;
   const pinned = yield* host.pin(fault.slot.hvaOf(gfn), request.access === 'write');
   if (pinned.status === 'poisoned') return poisoned(vm, vcpu, fault, mapping);
-  if (pinned.status === 'noMemory' || pinned.status === 'fault') return pinned.status;
+  if (pinned.status === 'noMemory' || pinned.status === 'fault') return 'fault';
   // 10
   if (pinned.status === 'device' && request.access === 'exec') return 'notExecutable';
   const result = yield* install(vm, vcpu, request, { mapping, pinned, gfn }, sequence);

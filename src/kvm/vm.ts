@@ -4,6 +4,7 @@
  */
 import type { Op } from '#port';
 import type { Ipa, Vmid } from '../machine/address.ts';
+import type { FailurePoint } from '../machine/failure-point.ts';
 import type { MachineFeatures } from '../machine/features.ts';
 import type { PhysicalMemory } from '../machine/frames.ts';
 import { LAST_LEVEL, type Geometry } from '../machine/geometry.ts';
@@ -40,6 +41,8 @@ export interface VmParts {
   readonly host: HostMemory;
   readonly root: Stage2Root;
   readonly policy: AbortPolicy;
+  /** Where the preparation of a memslot can be made to fail. */
+  readonly prepare: FailurePoint;
   /** The second table, with `--twin`; `stage2` changes it, too. */
   readonly twin: Twin | null;
 }

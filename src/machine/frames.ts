@@ -172,6 +172,12 @@ export class FrameZone {
     };
   }
 
+  /** Whether every frame is handed out: a look without the lock, for whoever explains a failure. */
+  get isExhausted(): boolean {
+    const { used, free } = this.accounts();
+    return free === 0 && used >= this.layout.frames;
+  }
+
   *#get(index: number): Op<void> {
     const before = yield* add32(this.#metaOf(index), 1, Order.once);
     if (before < 1) throw new Error(`reference taken on free frame ${index}`);

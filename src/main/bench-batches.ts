@@ -48,6 +48,7 @@ function benchScenario(
     setup: [],
     rounds: bench.rounds,
     repeat: 1,
+    failures: [],
   };
 }
 

@@ -24,6 +24,7 @@ export function runReport(result: RunResult): string {
     tableLine(result),
     ...twinLines(result),
     retryLine(result),
+    ...failureLines(result),
     samplingLine(result),
     environmentLine(result.environment),
     '',
@@ -143,6 +144,14 @@ function twinLines({ twin }: RunResult): string[] {
 
 function retryLine({ faults }: RunResult): string {
   return `retried because the host changed the page meanwhile: ${number(faults.retried)}`;
+}
+
+function failureLines({ failures = [] }: RunResult): string[] {
+  if (failures.length === 0) return [];
+  const each = failures.map(
+    ({ site, attempts, failed }) => `${site} ${number(failed)} of ${number(attempts)}`,
+  );
+  return [`failed on purpose: ${each.join(', ')}`];
 }
 
 function samplingLine({ sampling, eventDigest }: RunResult): string {

@@ -112,6 +112,12 @@ export interface RunResult {
     readonly digest: 'exact' | 'after-write-protect' | 'pages';
     readonly leaves: number;
   };
+  /** What failed on purpose, of how many attempts, by site; absent without plans. Of the last seed. */
+  readonly failures?: readonly {
+    readonly site: string;
+    readonly attempts: number;
+    readonly failed: number;
+  }[];
   /** One in N is timed; 1 is all of them. */
   readonly sampling: { readonly latency: number; readonly hold: number };
   /** Of all events of all seeds, in hex: equal for equal seeds. Null under `threads`, which has no event order. */

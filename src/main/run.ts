@@ -1,4 +1,6 @@
 /** A run: every seed in turn on the chosen engine, verified after each, and the figures of all. */
+import { read32 } from '#port';
+import { failuresAmong } from '../machine/failure-point.ts';
 import { HOLD_SAMPLE } from '../locking/lock-account.ts';
 import { geometryOf } from '../machine/shape.ts';
 import { STATISTICS } from '../workers/statistics.ts';
@@ -61,6 +63,7 @@ interface SeedsRun {
   /** Seeds run: fewer than asked for if one was violated. */
   readonly seeds: number;
   readonly eventDigest: string | null;
+  readonly failures: NonNullable<RunResult['failures']>;
 }
 
 async function runSeeds(
@@ -78,9 +81,18 @@ async function runSeeds(
     const verification = verify(shared.world);
     const violations = violationsOf(shared, verification, options, seed);
     if (violations.length > 0 || seeds === options.seeds) {
-      return { totals, verification, violations, seeds, eventDigest };
+      const failures = failuresOf(shared);
+      return { totals, verification, violations, seeds, eventDigest, failures };
     }
   }
+}
+
+/** What failed on purpose in a finished run. */
+function failuresOf({ world }: SharedWorld): NonNullable<RunResult['failures']> {
+  return world.scenario.failures.map((plan) => {
+    const attempts = read32(world.layout.failures[plan.site]);
+    return { site: plan.site, attempts, failed: failuresAmong(plan, attempts) };
+  });
 }
 
 function resultOf(
@@ -123,6 +135,7 @@ function resultOf(
     },
     ...(verification.twin === null ? {} : { twin: verification.twin }),
     check: { digest: verification.comparison, leaves: verification.referenceLeaves },
+    ...(scenario.failures.length > 0 ? { failures: run.failures } : {}),
     sampling: { latency: LATENCY_SAMPLE, hold: HOLD_SAMPLE },
     eventDigest: run.eventDigest,
     ...(edits.length > 0 ? { edits: edits.length, editsHash: editsHash(edits) } : {}),

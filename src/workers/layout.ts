@@ -24,6 +24,7 @@ import {
   ZONE_STATE_BYTES,
   type ZoneLayout,
 } from '../machine/frames.ts';
+import { FAILURE_SITES, type FailureSite } from '../machine/failure-point.ts';
 import { LAST_LEVEL, stage2Root, type Geometry } from '../machine/geometry.ts';
 import { geometryOf, pageBytesOf } from '../machine/shape.ts';
 import { ANSWER_BYTES, RING_BYTES, type InterconnectLayout } from '../machine/tlbi.ts';
@@ -70,6 +71,8 @@ export interface Layout {
   readonly locks: Readonly<Record<LockName, Word>>;
   readonly rwLocks: Readonly<Record<RwLockName, Word>>;
   readonly statistics: Word;
+  /** Attempts at each site of failures on purpose. */
+  readonly failures: Readonly<Record<FailureSite, Word>>;
   readonly interconnect: InterconnectLayout;
   readonly cpuCaches: Word;
   readonly memcaches: Word;
@@ -135,7 +138,7 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
   const { vcpus } = scenario;
   const hosts = hostAgentsOf(scenario);
   const agents = vcpus + hosts + 1;
-  const words = controlWords(space);
+  const words = placed(space, Object.keys(WORDS) as WordName[], 8);
   const frameBytes = pageBytesOf(scenario.machine);
   const geometry = geometryOf(scenario.machine);
   const areas = areasOf(scenario, geometry);
@@ -145,9 +148,10 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     hosts,
     agents,
     words,
-    locks: lockWords(space, LOCK_NAMES, SpinLock.bytes(agents)),
-    rwLocks: lockWords(space, RW_LOCK_NAMES, RwLock.bytes(agents)),
+    locks: placed(space, LOCK_NAMES, SpinLock.bytes(agents)),
+    rwLocks: placed(space, RW_LOCK_NAMES, RwLock.bytes(agents)),
     statistics: space.takePages(agents * STATISTICS.bytes),
+    failures: placed(space, FAILURE_SITES, 8),
     interconnect: {
       claimed: words.tlbiClaimed,
       posted: words.tlbiPosted,
@@ -191,12 +195,8 @@ export function memcacheOf(layout: Layout, vcpu: number): Word {
   return layout.memcaches + vcpu * lines(MEMCACHE_BYTES);
 }
 
-function controlWords(space: Space): Record<WordName, Word> {
-  const names = Object.keys(WORDS) as WordName[];
-  return Object.fromEntries(names.map((name) => [name, space.take(8)])) as Record<WordName, Word>;
-}
-
-function lockWords<Name extends string>(
+/** Something of `bytes` bytes for each name, on lines of its own. */
+function placed<Name extends string>(
   space: Space,
   names: readonly Name[],
   bytes: number,

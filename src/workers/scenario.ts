@@ -3,6 +3,7 @@
  */
 import type { ProfileName } from '../kvm/profile.ts';
 import type { VmaKind } from '../kvm/host/vma.ts';
+import type { FailurePlan } from '../machine/failure-point.ts';
 import type { MachineShape } from '../machine/shape.ts';
 
 export type AccessKind = 'read' | 'write' | 'exec';
@@ -127,6 +128,8 @@ export interface Scenario {
   /** Phases run `repeat` times, in order. */
   readonly rounds: readonly Phase[];
   readonly repeat: number;
+  /** What fails on purpose; one plan for a site at most. */
+  readonly failures: readonly FailurePlan[];
 }
 
 /** Agents of the host: as many as the phase that has most needs, and at least the one that conducts the run. */
@@ -145,6 +148,11 @@ export function hostProgramsOf({
 /** Whether some program of the host does this. */
 export function does(scenario: Scenario, action: HostProgram['action']): boolean {
   return hostProgramsOf(scenario).some((program) => program.action === action);
+}
+
+/** Whether the host clears access flags while the guest runs: what is swapped out is aged first. */
+export function agesPages(scenario: Scenario): boolean {
+  return does(scenario, 'age') || does(scenario, 'swap');
 }
 
 /** Whether the host may have a page in another place than where a run first saw it, or none: then what is mapped at the end is chance. */

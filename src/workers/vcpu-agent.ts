@@ -24,7 +24,7 @@ import type { Ipa } from '../machine/address.ts';
 import { FAULTED, type AccessKind, type Cpu } from '../machine/cpu.ts';
 import { FSC } from '../machine/syndrome.ts';
 import type { Actor } from './actor.ts';
-import { AgentFailure } from './failure.ts';
+import { AgentFailure, type FailureKind } from './failure.ts';
 import { AccessLog } from './log.ts';
 import { Touch, expandProgram, type Accesses } from './program.ts';
 import { movesPages, type GuestProgram, type Phase } from './scenario.ts';
@@ -157,7 +157,7 @@ export class VcpuAgent implements Actor {
   #hostChanges(): number {
     const { protectEpoch, pagesAged, notifierSequence } = this.#world.layout.words;
     const done = read32(protectEpoch) + read32(pagesAged) + read32(notifierSequence);
-    return done + counted(STATISTICS.retried);
+    return done + counted(STATISTICS.retried) + this.#world.failures.struck;
   }
 
   /** Until the next access boundary the frame cannot become another page's: whose it is now is whose the access reaches. */
@@ -185,19 +185,35 @@ export class VcpuAgent implements Actor {
     const since = isSampled ? now() : 0;
     const walks = counted(STATISTICS.walks);
     const retried = counted(STATISTICS.retried);
+    const { struck } = this.#world.failures;
     count(statistics.faults, 1);
     yield* this.#cpu.leaveGuest();
     this.#vcpu.fault = this.#cpu.fault;
     const result = yield* handleGuestAbort(this.#world.vm, this.#vcpu);
     yield* this.#cpu.enterGuest();
     const walked = counted(STATISTICS.walks) - walks;
-    if (walked > 0 || counted(STATISTICS.retried) === retried) {
+    const hasFailed = this.#world.failures.struck > struck;
+    if (walked > 0 || (counted(STATISTICS.retried) === retried && !hasFailed)) {
       tally(statistics.walks + Math.min(walked, WALKS_MAX) * 4);
     }
     if (isSampled) sampleInto(statistics.latencyNs, now() - since);
-    if (result !== 'resume') throw new AgentFailure(FAILURE_OF[result], this.#where(ipa, kind));
+    if (hasFailed && this.#isForgiven(result)) return;
+    if (result !== 'resume')
+      throw new AgentFailure(this.#failureOf(result), this.#where(ipa, kind));
     if (this.#vcpu.injected !== null) throw new AgentFailure('injected', this.#where(ipa, kind));
     if (this.#vcpu.signal !== null) throw new AgentFailure('poisoned', this.#where(ipa, kind));
+  }
+
+  /** What a failure on purpose leads to: user space lets the vCPU try again. */
+  #isForgiven(result: AbortResult): boolean {
+    this.#vcpu.signal = null;
+    return result === 'resume' || result === 'noMemory' || result === 'fault';
+  }
+
+  /** A page that the host has no frame for is -EFAULT, too. */
+  #failureOf(result: Exclude<AbortResult, 'resume'>): FailureKind {
+    const isOutOfMemory = result === 'fault' && this.#world.memory.guest.isExhausted;
+    return isOutOfMemory ? 'noMemory' : FAILURE_OF[result];
   }
 
   #where(ipa: Ipa, kind: AccessKind): string {

@@ -21,12 +21,14 @@ import { SpinLock } from '../locking/spin-lock.ts';
 import { Srcu } from '../locking/srcu.ts';
 import type { Hva, Vmid } from '../machine/address.ts';
 import { CPU_CACHE_BYTES, Cpu } from '../machine/cpu.ts';
+import { FailingZone } from '../machine/failure-point.ts';
 import { FrameZone, PhysicalMemory } from '../machine/frames.ts';
 import { geometryOf } from '../machine/shape.ts';
 import { Interconnect } from '../machine/tlbi.ts';
+import { Failures } from './failures.ts';
 import { memcacheOf, type Layout, type SlotLayout } from './layout.ts';
 import { stage2Config } from '../pgtable/stage2-init.ts';
-import { does, movesPages, type Scenario } from './scenario.ts';
+import { agesPages, movesPages, type Scenario } from './scenario.ts';
 import { STATISTICS, type LockName } from './statistics.ts';
 
 /** VMID 0 belongs to the host. */
@@ -40,13 +42,17 @@ export interface World {
   readonly memory: PhysicalMemory;
   readonly interconnect: Interconnect;
   readonly vm: Vm;
+  readonly failures: Failures;
 }
 
 /** Builds the view of an agent, by its number. Nothing shared is written. */
 export function worldOf(scenario: Scenario, layout: Layout, agent: number): World {
+  const failures = new Failures(scenario, layout);
+  const { points } = failures;
+  const tables = new FrameZone(layout.tableZone, spinLock(layout, 'table_zone'));
   const memory = new PhysicalMemory(
-    new FrameZone(layout.guestZone, spinLock(layout, 'guest_zone')),
-    new FrameZone(layout.tableZone, spinLock(layout, 'table_zone')),
+    new FailingZone(layout.guestZone, spinLock(layout, 'guest_zone'), points['guest-page']),
+    new FailingZone(layout.tableZone, spinLock(layout, 'table_zone'), points['table-page']),
   );
   const interconnect = new Interconnect(layout.interconnect, STATISTICS.tlbi);
   const mmuLock = spinLock(layout, 'mmu_lock');
@@ -75,13 +81,13 @@ export function worldOf(scenario: Scenario, layout: Layout, agent: number): Worl
         live: stage2,
         other: PROFILES[twinOf(scenario.kvm)].stage2,
         config,
-        tables: memory.tables,
+        tables,
         root: layout.words.twinRoot,
         differences: layout.words.twinDifferences,
-        accessFlag: does(scenario, 'age') ? 'ignored' : 'exact',
+        accessFlag: agesPages(scenario) ? 'ignored' : 'exact',
       })
     : null;
-  const host = hostMemoryOf(scenario, layout, memory.guest);
+  const host = hostMemoryOf(scenario, layout, memory.guest, failures);
   const vm = new Vm({
     vmid: GUEST_VMID,
     geometry,
@@ -101,6 +107,7 @@ export function worldOf(scenario: Scenario, layout: Layout, agent: number): Worl
     dirtyLogMode: 'harvest',
     areas: new HostAreas(host),
     policy: PLAIN_POLICY,
+    prepare: points.prepare,
     host,
     root: new Stage2Root({
       word: layout.words.stage2Root,
@@ -110,7 +117,7 @@ export function worldOf(scenario: Scenario, layout: Layout, agent: number): Worl
     }),
   });
   host.subscribe(new KvmNotifier(vm));
-  return { scenario, layout, memory, interconnect, vm };
+  return { scenario, layout, memory, interconnect, vm, failures };
 }
 
 /**
@@ -124,15 +131,21 @@ class EagerHost extends HostMemory {
 }
 
 /** The host's user memory, in frames of this zone. */
-export function hostMemoryOf(scenario: Scenario, layout: Layout, frames: FrameZone): HostMemory {
+export function hostMemoryOf(
+  scenario: Scenario,
+  layout: Layout,
+  frames: FrameZone,
+  { points }: Failures,
+): HostMemory {
   const { agents, rwLocks } = layout;
   const Host = movesPages(scenario) ? HostMemory : EagerHost;
   return new Host({
     layout: layout.host,
     frames,
-    swap: new FrameZone(layout.swapZone, spinLock(layout, 'swap_zone')),
+    swap: new FailingZone(layout.swapZone, spinLock(layout, 'swap_zone'), points['swap-place']),
     mmapLock: new RwLock(rwLocks.mmap_lock, agents, STATISTICS.rwLocks.mmap_lock),
     pageTableLock: spinLock(layout, 'page_table_lock'),
+    copies: points.copy,
   });
 }
 
@@ -149,15 +162,26 @@ function memslotsOf(layout: Layout, agent: number): Memslots {
   });
 }
 
-/** Creates the VM: the slots of the scenario, then its table, so that slots have nothing to clean. False without memory for the root. */
-export function* createVm({ scenario, layout, vm }: World): Op<boolean> {
+/**
+ * Creates the VM: the slots of the scenario, then its table, so that slots have nothing to clean. False without memory for the root. User
+ * space tries again what fails on purpose.
+ */
+export function* createVm(world: World): Op<boolean> {
+  const { scenario, layout, vm, failures } = world;
   for (const [id, { base: ipa, bytes, logging }] of scenario.slots.entries()) {
     const { hva } = layout.slots[id] as SlotLayout;
     const flags = logging ? SlotFlag.logDirty : 0;
-    const outcome = yield* setMemoryRegion(vm, { id, ipa, hva, bytes, flags });
+    const region = { id, ipa, hva, bytes, flags };
+    let struck = failures.struck;
+    let outcome = yield* setMemoryRegion(vm, region);
+    while (outcome === 'noMemory' && failures.struck > struck) {
+      struck = failures.struck;
+      outcome = yield* setMemoryRegion(vm, region);
+    }
     if (outcome !== 'ok') throw new Error(`slot ${id} of ${scenario.name}: ${outcome}`);
   }
-  return yield* vm.initStage2();
+  const struck = failures.struck;
+  return (yield* vm.initStage2()) || (failures.struck > struck && (yield* vm.initStage2()));
 }
 
 /** The physical CPU of a vCPU. */

@@ -67,12 +67,15 @@ describe('a fault ends', () => {
     expect([bench.handle(AT, WRITE), bench.taken()]).toEqual(['noMemory', []]);
   });
 
-  test.each(['noMemory', 'fault'] as const)('8: with a host that has no page: %s', (status) => {
-    const bench = new AbortBench({ slot: SLOT, found: { status } });
-    expect(bench.handle(AT, WRITE)).toBe(status);
-    expect([bench.taken(), bench.leaf(AT)]).toEqual([['pin +2000 for writing'], 'none']);
-    expect(bench.vcpu.signal).toBeNull();
-  });
+  test.each(['noMemory', 'fault'] as const)(
+    '8: with a host that has no page (%s): -EFAULT',
+    (status) => {
+      const bench = new AbortBench({ slot: SLOT, found: { status } });
+      expect(bench.handle(AT, WRITE)).toBe('fault');
+      expect([bench.taken(), bench.leaf(AT)]).toEqual([['pin +2000 for writing'], 'none']);
+      expect(bench.vcpu.signal).toBeNull();
+    },
+  );
 
   test.each([
     ['a page', {}, 12, HVA + 2 * PAGE, 'pin +2000 for writing'],

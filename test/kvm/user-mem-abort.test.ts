@@ -47,7 +47,7 @@ describe('a fault ends', () => {
   test('when the host has no frame: -ENOMEM, and the table is as it was', () => {
     const lab = new Lab();
     lab.drain('guest', 0);
-    expect(handle(lab, new Guest(lab, 0), RAM, 'write', FSC.translation)).toBe('noMemory');
+    expect(handle(lab, new Guest(lab, 0), RAM, 'write', FSC.translation)).toBe('fault');
     expect(lab.path(RAM)).toHaveLength(1);
   });
 

@@ -186,6 +186,7 @@ export function scenarioOf(overrides: Partial<Scenario> = {}): Scenario {
     setup: [],
     rounds: [],
     repeat: 1,
+    failures: [],
     ...overrides,
   };
 }

@@ -1,5 +1,5 @@
 /** Collapsing the base pages of a block into a huge page (khugepaged). */
-import { copy, type Op } from '#port';
+import type { Op } from '#port';
 import type { Hva, Phys } from '../../machine/address.ts';
 import { LAST_LEVEL } from '../../machine/geometry.ts';
 import { NO_FRAME } from '../../machine/frames.ts';
@@ -19,7 +19,7 @@ import type { VmArea } from './vma.ts';
 
 /**
  * Puts the pages of the block around `hva` into one huge page; absent and zero pages become zeroes. `skipped` where the block leaves its
- * area, has no page, or has one that is swapped out, merged, off the LRU or pinned; `noMemory` without frames that lie together.
+ * area, has no page, or has one that is swapped out, merged, off the LRU, pinned or unreadable; `noMemory` without frames that lie together.
  *
  * The mmap lock is held for writing, so nobody faults while the entries are empty; they stay so after the end of the invalidation,
  * which is over when the secondary tables have forgotten the pages.
@@ -43,11 +43,11 @@ function* collapse(mm: Mm, area: VmArea, block: HvaRange, first: Phys): Op<boole
   const taken = yield* takeEntries(mm, block);
   yield* mm.notifier.invalidateRangeEnd(block);
   if (taken === null) return false;
-  if (!(yield* areUnpinned(mm, taken))) {
+  if (!(yield* areUnpinned(mm, taken)) || !(yield* copyPages(mm, taken, first))) {
     yield* giveBack(mm, block, taken);
     return false;
   }
-  yield* copyPages(mm, taken, first);
+  yield* releasePages(mm, taken);
   yield* mm.pages.ownBlock(first, taken.length, mm.pages.ownerTag(area, block.hva));
   yield* install(mm, area, block, first);
   return true;
@@ -98,16 +98,20 @@ function* giveBack(mm: Mm, block: HvaRange, taken: readonly HostPte[]): Op<void>
   yield* mm.table.lock.unlock();
 }
 
-function* copyPages(mm: Mm, taken: readonly HostPte[], first: Phys): Op<void> {
+/** False if one could not be read. */
+function* copyPages(mm: Mm, taken: readonly HostPte[], first: Phys): Op<boolean> {
   const { pages } = mm;
   const { frames } = pages;
   for (const [i, pte] of taken.entries()) {
     if (!isPage(pte)) continue;
-    const old = pages.frameOf(numberOf(pte));
-    const fresh = pages.next(first, i);
-    yield* copy(frames.wordOf(fresh), frames.wordOf(old), frames.layout.contentBytes);
-    yield* pages.release(old);
+    const old = frames.wordOf(pages.frameOf(numberOf(pte)));
+    if (!(yield* mm.copyPage(frames.wordOf(pages.next(first, i)), old))) return false;
   }
+  return true;
+}
+
+function* releasePages(mm: Mm, taken: readonly HostPte[]): Op<void> {
+  for (const pte of taken.filter(isPage)) yield* mm.pages.release(mm.pages.frameOf(numberOf(pte)));
 }
 
 function* install(mm: Mm, area: VmArea, block: HvaRange, first: Phys): Op<void> {

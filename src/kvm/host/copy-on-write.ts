@@ -1,5 +1,5 @@
 /** A write to an entry that is mapped read-only in an area that permits it. */
-import { copy, type Op } from '#port';
+import type { Op } from '#port';
 import type { Phys } from '../../machine/address.ts';
 import { NO_FRAME } from '../../machine/frames.ts';
 import { LAST_LEVEL } from '../../machine/geometry.ts';
@@ -67,8 +67,10 @@ function* replace(mm: Mm, fault: HostFault, entry: HostEntry, old: Phys): Op<Fau
   const { frames } = pages;
   const fresh = yield* pages.allocate();
   if (fresh === NO_FRAME) return 'noMemory';
-  const bytes = frames.layout.contentBytes;
-  if (old !== NO_FRAME) yield* copy(frames.wordOf(fresh), frames.wordOf(old), bytes);
+  if (old !== NO_FRAME && !(yield* mm.copyPage(frames.wordOf(fresh), frames.wordOf(old)))) {
+    yield* frames.put(fresh);
+    return 'poisoned';
+  }
   const range = mm.table.rangeOf(entry);
   yield* notifier.invalidateRangeStart(range, true);
   const isReplaced = yield* exchange(mm, fault, entry, fresh);

@@ -4,9 +4,10 @@
  *
  * Locks, outer to inner: mmap lock, page-table lock, the subscriber's, zone locks.
  */
-import type { Word } from '#port';
+import { copy, type Op, type Word } from '#port';
 import type { RwLock } from '../../locking/rw-lock.ts';
 import type { SpinLock } from '../../locking/spin-lock.ts';
+import type { FailurePoint } from '../../machine/failure-point.ts';
 import type { FrameZone } from '../../machine/frames.ts';
 import type { Geometry } from '../../machine/geometry.ts';
 import { HostTable } from './host-table.ts';
@@ -24,6 +25,8 @@ export interface MmParts {
   readonly swap: FrameZone;
   readonly mmapLock: RwLock;
   readonly pageTableLock: SpinLock;
+  /** Where copies of pages can be made to fail. */
+  readonly copies: FailurePoint;
 }
 
 /** How an operation of the host ended: `skipped`, the page is not of the kind or in use; `invalid`, no such area. */
@@ -41,6 +44,7 @@ export class Mm {
   readonly zero: ZeroPages;
   /** Waitable: grows when a page has been moved, or has not. */
   readonly moves: Word;
+  readonly #copies: FailurePoint;
   /** Who is told of changes; set once, before anything changes. */
   notifier: MmuNotifier = UNWATCHED;
 
@@ -56,5 +60,13 @@ export class Mm {
     this.shared = new SharedObject(layout, parts.pageTableLock);
     this.zero = new ZeroPages(layout, this.pages);
     this.moves = layout.moves;
+    this.#copies = parts.copies;
+  }
+
+  /** Copies the contents of a page. False: its memory, or the swap device, could not be read. */
+  *copyPage(to: Word, from: Word): Op<boolean> {
+    if (yield* this.#copies.strikes()) return false;
+    yield* copy(to, from, this.pages.frames.layout.contentBytes);
+    return true;
   }
 }

@@ -1,5 +1,5 @@
 /** Reclaim: a private page that was not used lately goes to swap, and its frame is free. */
-import { copy, type Op } from '#port';
+import type { Op } from '#port';
 import type { Hva, Phys } from '../../machine/address.ts';
 import { LAST_LEVEL } from '../../machine/geometry.ts';
 import { NO_FRAME } from '../../machine/frames.ts';
@@ -11,7 +11,8 @@ import { beginMove, endMove, isMoving, remap, unmapForMove, type PageMove } from
 /** `young`: used since the last look, which is forgotten now; the page stays. */
 export type ReclaimResult = HostResult | 'young';
 
-/** Swaps the page of `hva` out. `skipped` without a private page, or while it is pinned; `noMemory` when the swap zone is full. */
+/** Swaps the page of `hva` out. `skipped` without a private page, while it is pinned, or when it
+ * could not be written; `noMemory` when the swap zone is full. */
 export function* reclaimPage(mm: Mm, hva: Hva): Op<ReclaimResult> {
   if (yield* clearReferenced(mm, hva)) return 'young';
   const move = yield* beginMove(mm, hva);
@@ -27,17 +28,17 @@ function* reclaim(mm: Mm, move: PageMove, hva: Hva): Op<ReclaimResult> {
   const place = yield* swap.zalloc();
   if (place === NO_FRAME) return 'noMemory';
   const isFree = yield* unmapForMove(mm, move);
-  const isSwapped = isFree && (yield* swapOut(mm, move, hva, place));
-  if (!isFree) yield* remap(mm, move, move.frame);
+  const isCopied =
+    isFree && (yield* mm.copyPage(swap.wordOf(place), mm.pages.frames.wordOf(move.frame)));
+  const isSwapped = isCopied && (yield* swapOut(mm, move, hva, place));
+  if (!isCopied) yield* remap(mm, move, move.frame);
   if (!isSwapped) yield* swap.put(place);
-  return isFree ? 'done' : 'skipped';
+  return isCopied ? 'done' : 'skipped';
 }
 
 /** False if the page was unmapped for good meanwhile: then nobody needs its contents. */
 function* swapOut(mm: Mm, move: PageMove, hva: Hva, place: Phys): Op<boolean> {
-  const { table, swap, pages } = mm;
-  const { frames } = pages;
-  yield* copy(swap.wordOf(place), frames.wordOf(move.frame), frames.layout.contentBytes);
+  const { table, swap } = mm;
   yield* table.lock.lock();
   const isMissed = isMoving(mm, move, table.find(hva).pte);
   const { base, frameBytes } = swap.layout;

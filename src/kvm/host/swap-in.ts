@@ -1,5 +1,5 @@
 /** A fault on a page that was swapped out. */
-import { copy, type Op } from '#port';
+import type { Op } from '#port';
 import type { Phys } from '../../machine/address.ts';
 import { NO_FRAME } from '../../machine/frames.ts';
 import { LAST_LEVEL } from '../../machine/geometry.ts';
@@ -36,7 +36,10 @@ function* readBack(mm: Mm, fault: HostFault, entry: HostEntry, place: Phys): Op<
   const { frames } = pages;
   const fresh = yield* pages.allocate();
   if (fresh === NO_FRAME) return 'noMemory';
-  yield* copy(frames.wordOf(fresh), swap.wordOf(place), frames.layout.contentBytes);
+  if (!(yield* mm.copyPage(frames.wordOf(fresh), swap.wordOf(place)))) {
+    yield* frames.put(fresh);
+    return 'fault';
+  }
   yield* frames.own(fresh, pages.ownerTag(fault.area, fault.hva));
   yield* table.lock.lock();
   const isSame = table.isUnchangedLocked(entry, fault.hva);

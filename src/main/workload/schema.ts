@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { FAILURE_SITES, type FailureSite } from '../../machine/failure-point.ts';
 import { PAGE_ACTIONS, type HostProgram } from '../../workers/scenario.ts';
 import { GRANULES, type Granule } from '../granule.ts';
 import { afterColon, type Path } from '../field-path.ts';
@@ -37,12 +38,20 @@ export interface WorkloadFile {
   setup: PhaseEntry[];
   rounds: PhaseEntry[];
   repeat: number;
+  failures: FailureEntry[];
   explore: {
     size?: Maybe<number>;
     repeat?: Maybe<number>;
     vcpus?: Maybe<number>;
     touches?: Maybe<number>;
   };
+}
+
+/** Attempts at a site that fail on purpose: the `first`, and every `every`th after it. */
+export interface FailureEntry {
+  site: FailureSite;
+  first: number;
+  every?: Maybe<number>;
 }
 
 export interface SlotEntry {
@@ -192,6 +201,9 @@ const workload: z.ZodType<WorkloadFile> = z.strictObject({
   setup: z.array(phase).default([]),
   rounds: z.array(phase).default([]),
   repeat: repeats.default(1),
+  failures: z
+    .array(z.strictObject({ site: z.enum(FAILURE_SITES), first: many, every: many.optional() }))
+    .default([]),
   explore: z
     .strictObject({
       size: size.optional(),

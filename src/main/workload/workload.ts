@@ -8,6 +8,7 @@ import {
   type Scenario,
   type TraceProgram,
 } from '../../workers/scenario.ts';
+import type { FailurePlan } from '../../machine/failure-point.ts';
 import { DEFAULT_PROFILE, type ProfileName } from '../../kvm/profile.ts';
 import { hostProgram } from './hosts.ts';
 import { displayName, findWorkload, readText } from '../input-file.ts';
@@ -115,8 +116,17 @@ class ScenarioBuilder {
       contents: file.vm.contents,
       slots: this.#placement.slots,
       ...phases,
+      failures: this.#failures(),
       repeat: (this.#isExplore ? file.explore.repeat : undefined) ?? file.repeat,
     };
+  }
+
+  #failures(): FailurePlan[] {
+    return this.#file.failures.map(({ site, first, every = null }, i) => {
+      if (this.#file.failures.findIndex((other) => other.site === site) < i)
+        throw this.#source.problem(['failures', i, 'site'], `a second plan for ${site}`);
+      return { site, first, every };
+    });
   }
 
   #chooseVcpus(overrides: Overrides): number {

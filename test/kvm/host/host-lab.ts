@@ -23,6 +23,7 @@ import {
   ZONE_STATE_BYTES,
   type ZoneLayout,
 } from '../../../src/machine/frames.ts';
+import { FailurePoint } from '../../../src/machine/failure-point.ts';
 import { GEOMETRY_4K, type Geometry } from '../../../src/machine/geometry.ts';
 import { STATISTICS } from '../../../src/workers/statistics.ts';
 
@@ -98,6 +99,15 @@ export class Recording implements MmuNotifier {
   }
 }
 
+/** Makes the copy after `spared` others fail. */
+class Unreadable extends FailurePoint {
+  spared: number = Number.POSITIVE_INFINITY;
+
+  override *strikes(): Op<boolean> {
+    return this.spared-- === 0;
+  }
+}
+
 export class HostLab {
   readonly memory: ExploreMemory;
   readonly geometry: Geometry;
@@ -106,6 +116,8 @@ export class HostLab {
   readonly host: HostMemory;
   readonly mm: Mm;
   readonly told: Recording;
+  /** Copies of pages that fail. */
+  readonly unreadable: Unreadable = new Unreadable();
   readonly #guest: ZoneLayout;
   readonly #swap: ZoneLayout;
   readonly #locks: readonly Word[];
@@ -146,6 +158,7 @@ export class HostLab {
       frames: new FrameZone(this.#guest, lock(0)),
       swap: new FrameZone(this.#swap, lock(1)),
       pageTableLock: lock(2),
+      copies: this.unreadable,
       mmapLock: new RwLock(this.#locks[3] as Word, AGENTS, statistics),
     });
   }

@@ -130,6 +130,7 @@ test('a workload file becomes a scenario', () => {
       },
     ],
     repeat: 8,
+    failures: [],
   });
 });
 
@@ -320,6 +321,26 @@ describe('places and fields of what is wrong', () => {
       'exponent: 0.5',
       'exponent: 0',
       '13:68: rounds[1].guest.exponent: too small: expected number to be >=0.01',
+    ],
+    [
+      'repeat: 8',
+      'failures: [{ site: disk, first: 1 }]',
+      '14:20: failures[0].site: expected one of ',
+    ],
+    [
+      'repeat: 8',
+      'failures: [{ site: copy, first: 0 }]',
+      '14:33: failures[0].first: too small: expected number to be >=1',
+    ],
+    [
+      'repeat: 8',
+      'failures: [{ site: copy, first: 1, every: -1 }]',
+      '14:43: failures[0].every: too small: expected number to be >=1',
+    ],
+    [
+      'repeat: 8',
+      'failures: [{ site: copy, first: 1 }, { site: copy, first: 2 }]',
+      '14:46: failures[1].site: a second plan for copy',
     ],
     ['repeat: 8', 'repeat: 0', '14:9: repeat: too small: expected number to be >=1'],
     [
@@ -574,6 +595,7 @@ describe('the workloads that come with the package', () => {
     expect(shippedWorkloads()).toEqual([
       'access-flag',
       'demand-paging',
+      'failures',
       'permission-storm',
       'real-program',
       'storm',
@@ -596,7 +618,7 @@ describe('the workloads that come with the package', () => {
 
   test('a name that is misspelt gets the list', () => {
     expect(messageOf(() => loadWorkload('permission-strom', plain))).toBe(
-      'permission-strom: no such file, and no workload of that name comes with faultline (access-flag, demand-paging, permission-storm, real-program, storm, write-protect)',
+      `permission-strom: no such file, and no workload of that name comes with faultline (${shippedWorkloads().join(', ')})`,
     );
   });
 });

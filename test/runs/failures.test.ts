@@ -1,0 +1,128 @@
+/**
+ * Failures on purpose: each attempt at each site fails once, by enumeration. Nothing leaks, nothing is half done, and the guest gets through
+ * when user space tries again. What the handler returns for each is tested where it stands: test/kvm.
+ */
+import { describe, expect, test } from 'vitest';
+import { FAILURE_SITES, type FailurePlan } from '../../src/machine/failure-point.ts';
+import type { RunResult } from '../../src/main/result.ts';
+import type { PageProgram, Phase, Scenario } from '../../src/workers/scenario.ts';
+import { runSmall, small } from './small.ts';
+
+const PAGE = 4096;
+const BASE = 0x4000_0000;
+
+type Action = PageProgram['action'];
+
+/** One pass over all pages. */
+const pass = (action: Action, pages: number | null = null): PageProgram => ({
+  action,
+  times: 1,
+  slot: 0,
+  pages,
+});
+
+/** Both vCPUs go over all pages, or so many, while the host acts. */
+function touch(
+  writes: number,
+  hosts: readonly Action[] = [],
+  touches: number | null = null,
+): Phase {
+  return {
+    name: 'touch',
+    guest: {
+      kind: 'pattern',
+      pattern: 'sequential',
+      slot: 0,
+      region: 'shared',
+      touches,
+      writes,
+      stride: 1,
+      exponent: 1,
+    },
+    hosts: hosts.map((action) => pass(action)),
+  };
+}
+
+const alone = (action: Action, pages: number | null = null): Phase => ({
+  name: action,
+  guest: null,
+  hosts: [pass(action, pages)],
+});
+
+/** A workload in which every site is reached. */
+function moving(failures: readonly FailurePlan[]): Scenario {
+  return small('permission-storm', {
+    slots: [{ base: BASE, bytes: 4 * PAGE, logging: true }],
+    frames: 16,
+    setup: [],
+    rounds: [
+      touch(0),
+      touch(1, ['swap', 'migrate', 'merge']),
+      alone('swap'),
+      alone('merge'),
+      touch(1),
+    ],
+    repeat: 2,
+    failures,
+  });
+}
+
+/** A transparent huge page that is split and collapsed. */
+function huge(failures: readonly FailurePlan[]): Scenario {
+  const backing = { kind: 'transparentHuge', pageBytes: PAGE, offset: 0 } as const;
+  return small('permission-storm', {
+    contents: 'line',
+    frames: 2048,
+    slots: [{ base: BASE, bytes: 2 ** 21, logging: false, backing }],
+    setup: [],
+    rounds: [touch(1, [], 4), alone('split', 1), alone('migrate', 1), alone('collapse', 1)],
+    repeat: 1,
+    failures,
+  });
+}
+
+const NEVER = Number.MAX_SAFE_INTEGER;
+
+/** Attempts at a site in a run in which nothing fails. */
+async function attemptsAt(site: FailurePlan['site']): Promise<number> {
+  const result = await runSmall(moving([{ site, first: NEVER, every: null }]));
+  return result.failures?.[0]?.attempts ?? 0;
+}
+
+const shown = ({ ok, violations, failures }: RunResult): unknown => ({
+  ok,
+  violations,
+  failed: failures?.[0]?.failed,
+});
+
+describe('each attempt fails once', () => {
+  test.each([
+    ['table-page', 80],
+    ['guest-page', 15],
+    ['swap-place', 3],
+    ['copy', 10],
+    ['prepare', 1],
+  ] as const)('%s, at least %i', async (site, least) => {
+    const attempts = await attemptsAt(site);
+    expect(attempts).toBeGreaterThanOrEqual(least);
+    for (let first = 1; first <= attempts; first++) {
+      const result = await runSmall(moving([{ site, first, every: null }]));
+      expect(shown(result), `attempt ${first}`).toEqual({ ok: true, violations: [], failed: 1 });
+    }
+  });
+});
+
+test.each(['guest-page', 'copy'] as const)(
+  'a huge page, %s: failures one after the other',
+  async (site) => {
+    const result = await runSmall(huge([{ site, first: 1, every: 3 }]));
+    expect(shown(result)).toMatchObject({ ok: true, violations: [] });
+    expect(result.failures?.[0]?.failed).toBeGreaterThan(1);
+  },
+);
+
+test('all sites fail again and again, on threads', async () => {
+  const failures = FAILURE_SITES.map((site) => ({ site, first: 2, every: 5 }));
+  const result = await runSmall(moving(failures), { engine: 'threads' });
+  expect(shown(result)).toMatchObject({ ok: true, violations: [] });
+});
