@@ -15,6 +15,13 @@ import type { Op, Word } from './port.ts';
 export interface Pending {
   readonly kind: EventKind;
   readonly at: Word;
+  /**
+   * What decides about its effect: the value expected (`cas32`, its low half for `cas64`), the value seen (`wait`, `retryWhen`), bits
+   * (`or32`), bytes (`fill`), the source (`copy`), alternatives (`choose`); 0 for others.
+   */
+  readonly a: number;
+  /** The high half expected (`cas64`), bytes (`copy`); 0 for others. */
+  readonly b: number;
 }
 
 /** What a scheduler may look at. */
@@ -28,9 +35,12 @@ export interface ExecutionView {
   pending(agent: number): Pending;
 }
 
+/** What a scheduler answers to end an execution that it has no more use for. */
+export const ABANDON = -1;
+
 /** Decides who runs. Its decisions and the program determine the execution. */
 export interface Scheduler {
-  /** One of `view.runnable`. */
+  /** One of `view.runnable`, or {@link ABANDON}. */
   next(view: ExecutionView): number;
   /** A number in 0..n-1: the port's `choose`. */
   choose(n: number): number;
@@ -39,6 +49,7 @@ export interface Scheduler {
 /** How an execution ended. */
 export type ExecutionResult =
   | { readonly outcome: 'completed'; readonly steps: number }
+  | { readonly outcome: 'abandoned'; readonly steps: number; readonly detail: string }
   | { readonly outcome: 'deadlock'; readonly steps: number; readonly detail: string }
   | { readonly outcome: 'stepsExceeded'; readonly steps: number; readonly detail: string }
   | {
@@ -66,8 +77,8 @@ class Agent implements Pending {
   state: AgentState = 'runnable';
   kind: EventKind = 0 as EventKind;
   at: Word = 0;
-  /** For `retrying`: the value that keeps the agent off. */
-  seen = 0;
+  a = 0;
+  b = 0;
   high = 0;
 
   constructor(spec: AgentSpec) {
@@ -77,6 +88,7 @@ class Agent implements Pending {
 }
 
 class StepsExceeded extends Error {}
+class Abandoned extends Error {}
 
 export class Execution implements ExecutionView {
   readonly #agents: Agent[];
@@ -143,6 +155,9 @@ export class Execution implements ExecutionView {
       if (error instanceof StepsExceeded) {
         return { outcome: 'stepsExceeded', steps: this.steps, detail: error.message };
       }
+      if (error instanceof Abandoned) {
+        return { outcome: 'abandoned', steps: this.steps, detail: 'given up by the scheduler' };
+      }
       const name = this.current < 0 ? 'scheduler' : this.#agent(this.current).spec.name;
       const message = error instanceof Error ? error.message : String(error);
       return { outcome: 'threw', steps: this.steps, detail: `${name}: ${message}`, error };
@@ -150,10 +165,12 @@ export class Execution implements ExecutionView {
   }
 
   /** Called by the port before each atomic operation of the running agent: true if it must yield first. */
-  reach(kind: EventKind, at: Word): boolean {
+  reach(kind: EventKind, at: Word, a = 0, b = 0): boolean {
     const agent = this.#agent(this.current);
     agent.kind = kind;
     agent.at = at;
+    agent.a = a;
+    agent.b = b;
     if (this.#starting) return true;
     const next = this.#pick();
     if (next === this.current) return false;
@@ -161,12 +178,9 @@ export class Execution implements ExecutionView {
     return true;
   }
 
-  /** Takes the running agent off the runnable set until its word is written (`waiting`) or differs from `seen`. */
-  park(state: 'waiting' | 'retrying', at: Word, seen: number): void {
-    const agent = this.#agent(this.current);
-    agent.state = state;
-    agent.at = at;
-    agent.seen = seen;
+  /** Takes the running agent off the runnable set until the word it reached is written (`waiting`) or differs (`retrying`). */
+  park(state: 'waiting' | 'retrying'): void {
+    this.#agent(this.current).state = state;
     this.#parked++;
     this.#runnable.splice(this.#runnable.indexOf(this.current), 1);
   }
@@ -185,7 +199,7 @@ export class Execution implements ExecutionView {
             `word ${at} has a waiter (${agent.spec.name}) and was written without a signal`,
           );
         this.#unpark(id);
-      } else if (agent.state === 'retrying' && value !== agent.seen) this.#unpark(id);
+      } else if (agent.state === 'retrying' && value !== agent.a) this.#unpark(id);
     });
   }
 
@@ -247,6 +261,7 @@ export class Execution implements ExecutionView {
     if (this.steps >= this.#stepsMax)
       throw new StepsExceeded(`no end after ${this.#stepsMax} steps`);
     const next = this.#scheduler.next(this);
+    if (next === ABANDON) throw new Abandoned();
     if (this.#agents[next]?.state !== 'runnable')
       throw new Error(`the scheduler picked agent ${next}, which cannot run`);
     this.steps++;

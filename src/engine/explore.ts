@@ -60,12 +60,12 @@ export function* add32(at: Word, delta: number, order: Order): Op<number> {
 }
 
 export function* or32(at: Word, bits: number, order: Order): Op<number> {
-  if (execution !== null && execution.reach(EventKind.or32, at)) yield;
+  if (execution !== null && execution.reach(EventKind.or32, at, bits)) yield;
   return put32(EventKind.or32, at, (memory.words[at >>> 2] as number) | bits, order, false);
 }
 
 export function* cas32(at: Word, expected: number, value: number, order: Order): Op<boolean> {
-  if (execution !== null && execution.reach(EventKind.cas32, at)) yield;
+  if (execution !== null && execution.reach(EventKind.cas32, at, expected)) yield;
   const old = memory.words[at >>> 2] as number;
   const equal = old === (expected | 0);
   if (equal) put32(EventKind.cas32, at, value, order, false);
@@ -100,7 +100,7 @@ export function* cas64(
   hi: number,
   order: Order,
 ): Op<boolean> {
-  if (execution !== null && execution.reach(EventKind.cas64, at)) yield;
+  if (execution !== null && execution.reach(EventKind.cas64, at, expectedLo, expectedHi)) yield;
   const oldLo = memory.words[at >>> 2] as number;
   const oldHi = memory.words[(at >>> 2) + 1] as number;
   const equal = oldLo === (expectedLo | 0) && oldHi === (expectedHi | 0);
@@ -115,7 +115,7 @@ export function* barrier(kind: Barrier): Op<void> {
 }
 
 export function* fill(at: Word, bytes: number, value: number): Op<void> {
-  if (execution !== null && execution.reach(EventKind.fill, at)) yield;
+  if (execution !== null && execution.reach(EventKind.fill, at, bytes)) yield;
   memory.noteRange(at, bytes);
   const word = Math.imul(value, 0x01010101);
   memory.words.fill(word, at >>> 2, (at + bytes) / 4);
@@ -124,7 +124,7 @@ export function* fill(at: Word, bytes: number, value: number): Op<void> {
 }
 
 export function* copy(to: Word, from: Word, bytes: number): Op<void> {
-  if (execution !== null && execution.reach(EventKind.copy, to)) yield;
+  if (execution !== null && execution.reach(EventKind.copy, to, from, bytes)) yield;
   memory.noteRange(to, bytes);
   memory.words.copyWithin(to >>> 2, from >>> 2, (from + bytes) / 4);
   record(EventKind.copy, to, from, 0, from, 0, bytes);
@@ -132,10 +132,10 @@ export function* copy(to: Word, from: Word, bytes: number): Op<void> {
 }
 
 export function* wait(at: Word, seen: number): Op<void> {
-  if (execution !== null && execution.reach(EventKind.wait, at)) yield;
+  if (execution !== null && execution.reach(EventKind.wait, at, seen)) yield;
   record(EventKind.wait, at, seen, 0, seen, 0, 0);
   if (memory.words[at >>> 2] !== seen) return;
-  if (execution !== null) execution.park('waiting', at, seen);
+  if (execution !== null) execution.park('waiting');
   yield;
 }
 
@@ -150,16 +150,16 @@ export function* signalAdd32(at: Word, delta: number, order: Order): Op<number> 
 }
 
 export function* retryWhen(at: Word, seen: number): Op<void> {
-  if (execution !== null && execution.reach(EventKind.retryWhen, at)) yield;
+  if (execution !== null && execution.reach(EventKind.retryWhen, at, seen)) yield;
   record(EventKind.retryWhen, at, seen, 0, seen, 0, 0);
   if (execution === null || memory.words[at >>> 2] !== seen) return;
-  execution.park('retrying', at, seen);
+  execution.park('retrying');
   yield;
 }
 
 export function* choose(n: number): Op<number> {
   if (execution === null) throw new Error('choose needs a scheduler');
-  if (execution.reach(EventKind.choose, 0)) yield;
+  if (execution.reach(EventKind.choose, 0, n)) yield;
   const chosen = execution.choose(n);
   record(EventKind.choose, 0, 0, 0, chosen, 0, n);
   return chosen;

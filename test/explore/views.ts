@@ -2,7 +2,12 @@ import type { ExecutionView, Scheduler } from '../../src/engine/execution.ts';
 
 /** A moment of an execution in which every agent has a load pending at its own word, 8 times its number. */
 export function viewOf(runnable: readonly number[], current = -1): ExecutionView {
-  return { runnable, current, steps: 0, pending: (agent) => ({ kind: 1, at: agent * 8 }) };
+  return {
+    runnable,
+    current,
+    steps: 0,
+    pending: (agent) => ({ kind: 1, at: agent * 8, a: 0, b: 0 }),
+  };
 }
 
 /** Who runs in so many steps if the same agents stay runnable. */
