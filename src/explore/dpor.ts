@@ -1,0 +1,186 @@
+/**
+ * Exhaustive exploration with dynamic partial-order reduction: one execution for each Mazurkiewicz trace. The algorithm is optimal DPOR
+ * with wake-up trees (Abdulla, Aronis, Jonsson and Sagonas, "Source sets", 2017, algorithm 2).
+ *
+ * Deviations: an execution starts from the beginning instead of from a saved state; whether a step reads or writes is decided where it
+ * is taken (see step.ts); a wait is no step until its word differs, so that no agent sleeps here (Jonsson, Lang and Sagonas, "Awaiting
+ * for Godot", 2022, treat the same question); `choose` branches into all its alternatives where it is first met.
+ *
+ * It proves: every trace was executed, if it ends by itself and no execution met a budget. It does not see what the port does not
+ * show: plain accesses are no steps, and weak memory is not explored.
+ */
+import { ABANDON, type ExecutionView } from '../engine/execution.ts';
+import { EventKind } from '../engine/events.ts';
+import { HappensBefore, type Race } from './happens-before.ts';
+import { areDependent, stepOf, type Step } from './step.ts';
+import type { Ended, Strategy } from './strategy.ts';
+import type { Subject } from './subject.ts';
+import { isBlocked, sleeperBefore } from './waits.ts';
+import { insert, isWeakInitial, type Branch } from './wakeup-tree.ts';
+
+/** A state on the way of the present execution. */
+interface State {
+  /** Steps that were explored from here: nothing that begins like them needs to be again. */
+  readonly sleep: Step[];
+  /** What has to be explored from here after the present step. */
+  readonly branches: Branch[];
+  /** The step taken from here. */
+  step: Step;
+}
+
+export class Dpor implements Strategy {
+  readonly bound = 'every trace';
+  readonly #words: Int32Array;
+  readonly #order: HappensBefore;
+  readonly #hasDaemons: boolean;
+  /** One state for each step of the execution. */
+  readonly #states: State[] = [];
+  readonly #steps: Step[] = [];
+  /** Steps of this execution so far. */
+  #depth = 0;
+  /** What the state after the last one begins with. */
+  #sleep: Step[] = [];
+  #branches: Branch[] = [];
+  readonly #sequence: Step[] = [];
+  /** Agents that fell asleep. */
+  #parked: number[] = [];
+
+  constructor({ words, agents, hasDaemons }: Pick<Subject, 'words' | 'agents' | 'hasDaemons'>) {
+    this.#words = words;
+    this.#order = new HappensBefore(agents);
+    this.#hasDaemons = hasDaemons;
+  }
+
+  begin(last: Ended | null): boolean {
+    if (last === null) return true;
+    if (last.result.outcome !== 'abandoned') this.#learn(last);
+    this.#depth = 0;
+    this.#parked = [];
+    return this.#backtrack();
+  }
+
+  next(view: ExecutionView): number {
+    const depth = this.#depth;
+    const isNew = depth >= this.#states.length;
+    if (isNew && !this.#extend(view)) return this.#end(view);
+    const { step } = this.#states[depth] as State;
+    const sleeper = sleeperBefore(step, view);
+    if (sleeper !== undefined) return this.#park(sleeper);
+    this.#depth = depth + 1;
+    return step.agent;
+  }
+
+  choose(): number {
+    return (this.#states[this.#depth - 1] as State).step.choice;
+  }
+
+  /** Takes a step from a state that was not met before; false if there is none to take. */
+  #extend(view: ExecutionView): boolean {
+    if (this.#branches.length === 0) this.#branches.push(...this.#anyStep(view));
+    const branch = this.#branches.shift();
+    if (branch === undefined) return false;
+    const { agent, choice } = branch.step;
+    const step = stepOf(agent, view.pending(agent), this.#words, choice);
+    if (step.isBlocked || !view.runnable.includes(agent)) {
+      throw new Error(`agent ${agent} was to take a step that it cannot take`);
+    }
+    if (step.kind === EventKind.choose) this.#addAlternatives(step);
+    this.#states.push({ sleep: this.#sleep, branches: this.#branches, step });
+    this.#steps.push(step);
+    this.#sleep = this.#sleep.filter((other) => !areDependent(other, step));
+    this.#branches = branch.next;
+    return true;
+  }
+
+  /** A step that does not sleep, of the agent that ran last if it has one: fewer switches are easier to read. */
+  #anyStep(view: ExecutionView): Branch[] {
+    const own = view.runnable.includes(view.current) ? [view.current] : [];
+    for (const agent of [...own, ...view.runnable]) {
+      const step = this.#wakefulStep(agent, view);
+      if (step !== null) return [{ step, next: [] }];
+    }
+    return [];
+  }
+
+  #wakefulStep(agent: number, view: ExecutionView): Step | null {
+    const pending = view.pending(agent);
+    const choices = pending.kind === EventKind.choose ? pending.a : 1;
+    for (let choice = 0; choice < choices; choice++) {
+      const step = stepOf(agent, pending, this.#words, choice);
+      if (!step.isBlocked && !this.#isAsleep(step)) return step;
+    }
+    return null;
+  }
+
+  #isAsleep(step: Step): boolean {
+    return this.#sleep.some((other) => isSame(other, step));
+  }
+
+  /** What else `choose` could give here, unless it was explored or will be. */
+  #addAlternatives(step: Step): void {
+    for (let choice = 0; choice < step.a; choice++) {
+      const other = stepOf(step.agent, step, this.#words, choice);
+      const isKnown = this.#branches.some((branch) => isSame(branch.step, other));
+      if (choice !== step.choice && !isKnown && !this.#isAsleep(other))
+        this.#branches.push({ step: other, next: [] });
+    }
+  }
+
+  /** Nobody has a step that is not explored elsewhere; who waits falls asleep, so that the engine sees the deadlock. */
+  #end(view: ExecutionView): number {
+    const isOver = view.runnable.every((agent) => isBlocked(view.pending(agent), this.#words));
+    return isOver ? this.#park(view.runnable[0] as number) : ABANDON;
+  }
+
+  #park(agent: number): number {
+    this.#parked.push(agent);
+    return agent;
+  }
+
+  /** Finds the races of the execution, and has each reversed where that leads to a trace of its own. */
+  #learn({ result, view }: Ended): void {
+    const last = this.#steps.at(-1);
+    const hasThrown = result.outcome === 'threw';
+    const pending = [...view.runnable, ...this.#parked]
+      .filter((agent) => !(hasThrown && agent === last?.agent))
+      .map((agent) => stepOf(agent, view.pending(agent), this.#words, 0));
+    // It keeps all others from going on: the step of one that threw, or the last step of all that are no daemons.
+    const isEnd = hasThrown || (this.#hasDaemons && result.outcome === 'completed');
+    if (last !== undefined && isEnd) last.isLast = true;
+    this.#order.load(this.#steps, pending);
+    for (const race of this.#order.races) this.#reverse(race);
+  }
+
+  /** What is needed for `second` to come before step `first`, and what does not depend on it. */
+  #reverse({ first, second }: Race): void {
+    const { step, sleep, branches } = this.#states[first] as State;
+    const reversed = second.without(step);
+    if (reversed.isBlocked) return;
+    const sequence = this.#sequence;
+    sequence.length = 0;
+    for (let i = first + 1; i < this.#steps.length; i++) {
+      const other = this.#steps[i] as Step;
+      if (!other.isLast && !this.#order.isBefore(first, i)) sequence.push(other);
+    }
+    sequence.push(reversed);
+    if (!sleep.some((other) => isWeakInitial(other, sequence))) insert(branches, sequence.slice());
+  }
+
+  /** To the last state from which something is left. */
+  #backtrack(): boolean {
+    for (;;) {
+      const state = this.#states.pop();
+      if (state === undefined) return false;
+      this.#steps.pop();
+      state.sleep.push(state.step);
+      if (state.branches.length === 0) continue;
+      this.#sleep = state.sleep;
+      this.#branches = state.branches;
+      return true;
+    }
+  }
+}
+
+function isSame(x: Step, y: Step): boolean {
+  return x.agent === y.agent && x.choice === y.choice;
+}

@@ -1,0 +1,106 @@
+/**
+ * Runs a strategy: one execution after the other, each judged, counted and, if it fails, kept as a schedule.
+ *
+ * Goals: what is counted is exact; every failure can be replayed. Non-goals: clocks and terminals, which are `main`'s.
+ */
+import { explore } from '#port';
+import { Execution, type ExecutionResult } from '../engine/execution.ts';
+import { HappensBefore } from './happens-before.ts';
+import { Recorder } from './recorder.ts';
+import type { Answers } from './schedule.ts';
+import type { Ended, Strategy } from './strategy.ts';
+import type { Finding, Subject } from './subject.ts';
+
+/** What no exploration exceeds. */
+export interface Limits {
+  /** Executions, those that were abandoned included. */
+  readonly schedules: number;
+  /** Steps of all executions together. */
+  readonly steps: number;
+  /** Steps after which one execution counts as endless: a verdict. */
+  readonly stepsOfOne: number;
+}
+
+/** A verdict, and of the executions that came to it the one with the fewest preemptions, of these the shortest. */
+export interface Failure extends Finding {
+  readonly schedule: Answers;
+  readonly preemptions: number;
+  /** Executions that came to this verdict. */
+  readonly times: number;
+}
+
+/** Why no further execution is made. */
+export type Stopped = 'exhausted' | 'schedules' | 'steps';
+
+export class Explorer {
+  schedules = 0;
+  /** Executions that a strategy gave up because others cover them. */
+  abandoned = 0;
+  steps = 0;
+  preemptions = 0;
+  readonly traces: Set<number> = new Set();
+  readonly finalStates: Set<string> = new Set();
+  /** By verdict. */
+  readonly failures: Map<string, Failure> = new Map();
+  /** Executions that met `stepsOfOne`: what comes after is not explored. */
+  endless = 0;
+  readonly #subject: Subject;
+  readonly #strategy: Strategy;
+  readonly #limits: Limits;
+  readonly #order: HappensBefore;
+  #last: Ended | null = null;
+
+  constructor(subject: Subject, strategy: Strategy, limits: Limits) {
+    this.#subject = subject;
+    this.#strategy = strategy;
+    this.#limits = limits;
+    this.#order = new HappensBefore(subject.agents);
+  }
+
+  /** Makes one more execution; says why not if there is none to be made. */
+  advance(): Stopped | null {
+    if (this.schedules >= this.#limits.schedules) return 'schedules';
+    if (this.steps >= this.#limits.steps) return 'steps';
+    if (!this.#strategy.begin(this.#last)) return 'exhausted';
+    const recorder = new Recorder(this.#strategy, this.#subject.words);
+    const left = this.#limits.steps - this.steps;
+    const stepsMax = Math.min(this.#limits.stepsOfOne, left);
+    const view: Execution = new Execution({
+      agents: this.#subject.begin(),
+      scheduler: recorder,
+      stepsMax,
+    });
+    const result = explore(view);
+    this.#last = { result, view };
+    this.#count(result, recorder);
+    const isCutOff = result.outcome === 'stepsExceeded' && stepsMax === left;
+    if (!isCutOff && result.outcome !== 'abandoned') this.#judge(result, recorder);
+    return null;
+  }
+
+  #count(result: ExecutionResult, recorder: Recorder): void {
+    this.schedules++;
+    this.steps += result.steps;
+    this.preemptions += recorder.preemptions;
+    if (result.outcome === 'abandoned') this.abandoned++;
+    if (result.outcome === 'stepsExceeded') this.endless++;
+  }
+
+  #judge(result: ExecutionResult, recorder: Recorder): void {
+    this.#order.load(recorder.steps, []);
+    this.traces.add(this.#order.fingerprint());
+    if (result.outcome === 'completed') this.finalStates.add(this.#subject.finalState());
+    for (const finding of this.#subject.judge(result)) this.#keep(finding, recorder);
+  }
+
+  #keep(finding: Finding, { agents, choices, preemptions }: Recorder): void {
+    const known = this.failures.get(finding.verdict);
+    const times = (known?.times ?? 0) + 1;
+    const isBetter =
+      known === undefined ||
+      preemptions < known.preemptions ||
+      (preemptions === known.preemptions && agents.length < known.schedule.agents.length);
+    const failure = isBetter ? { ...finding, schedule: { agents, choices }, preemptions } : known;
+    this.failures.set(finding.verdict, { ...failure, times });
+  }
+}

@@ -1,0 +1,36 @@
+/** A scheduler that asks another one and keeps what it answered, and the steps that came of it. */
+import { ABANDON, type ExecutionView, type Scheduler } from '../engine/execution.ts';
+import { stepOf, type Step } from './step.ts';
+import { isPreemption } from './waits.ts';
+
+export class Recorder implements Scheduler {
+  readonly agents: number[] = [];
+  readonly choices: number[] = [];
+  readonly steps: Step[] = [];
+  /** Switches away from an agent that could have gone on. */
+  preemptions = 0;
+  readonly #scheduler: Scheduler;
+  readonly #words: Int32Array;
+
+  /** `words`: the memory that the agents run on. */
+  constructor(scheduler: Scheduler, words: Int32Array) {
+    this.#scheduler = scheduler;
+    this.#words = words;
+  }
+
+  next(view: ExecutionView): number {
+    const agent = this.#scheduler.next(view);
+    if (agent === ABANDON) return agent;
+    if (isPreemption(agent, view, this.#words)) this.preemptions++;
+    this.agents.push(agent);
+    this.steps.push(stepOf(agent, view.pending(agent), this.#words, 0));
+    return agent;
+  }
+
+  choose(n: number): number {
+    const choice = this.#scheduler.choose(n);
+    this.choices.push(choice);
+    (this.steps.at(-1) as Step).choice = choice;
+    return choice;
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * A step of an execution, as far as other steps can depend on it: which words it read or wrote. Two steps of different agents are
+ * *dependent* if one writes what the other reads or writes; independent steps that follow each other can change places, and nothing
+ * after them differs.
+ *
+ * What a step does is decided in the state in which it is taken: a compare-and-swap that fails, or setting bits that are set, is a
+ * read. Barriers and choices touch no word.
+ */
+import { EventKind } from '../engine/events.ts';
+import type { Pending } from '../engine/execution.ts';
+import type { Word } from '../engine/port.ts';
+
+/** What a step does to its words. */
+export const Access = { none: 0, read: 1, write: 2 } as const;
+export type Access = (typeof Access)[keyof typeof Access];
+
+/** A word that `copy` reads from besides: nowhere for all others. */
+const NOWHERE = -1;
+
+/** What an operation does to its words, by kind, unless its operands decide. */
+const ACCESS_OF = new Uint8Array(256).fill(Access.write);
+for (const kind of [EventKind.barrier, EventKind.choose]) ACCESS_OF[kind] = Access.none;
+for (const kind of [EventKind.load32, EventKind.load64, EventKind.wait, EventKind.retryWhen]) {
+  ACCESS_OF[kind] = Access.read;
+}
+
+/** Bytes of an operation, by kind, unless its operands say. */
+const BYTES_OF = new Uint8Array(256).fill(4);
+for (const kind of [EventKind.load64, EventKind.store64, EventKind.cas64]) BYTES_OF[kind] = 8;
+
+export class Step implements Pending {
+  readonly agent: number;
+  readonly kind: EventKind;
+  readonly at: Word;
+  readonly a: number;
+  readonly b: number;
+  /** Bytes from `at` on. */
+  readonly bytes: number;
+  /** Where a copy of as many bytes comes from. */
+  readonly source: Word;
+  /** The two words at `at` before the step. */
+  readonly lo: number;
+  readonly hi: number;
+  readonly access: Access;
+  /** What `choose` gives, if this is one. */
+  choice: number;
+  /** Nothing runs after it: the agent threw. It depends on everything. */
+  isLast = false;
+
+  constructor(agent: number, { kind, at, a, b }: Pending, lo: number, hi: number, choice: number) {
+    this.agent = agent;
+    this.kind = kind;
+    this.at = at;
+    this.a = a;
+    this.b = b;
+    this.bytes = bytesOf(kind, a, b);
+    this.source = kind === EventKind.copy ? a : NOWHERE;
+    this.lo = lo;
+    this.hi = hi;
+    this.access = accessOf(this);
+    this.choice = choice;
+  }
+
+  /** Whether the agent could not take this step: it waits, and the word holds what it saw. */
+  get isBlocked(): boolean {
+    return isWaiting(this.kind) && this.lo === this.a;
+  }
+
+  /** The same step as it would be without `other`, which comes before it and which it depends on. */
+  without(other: Step): Step {
+    if (other.access !== Access.write) return this;
+    const lo = wordBefore(other, this.at, this.lo);
+    const hi = wordBefore(other, this.at + 4, this.hi);
+    return new Step(this.agent, this, lo, hi, this.choice);
+  }
+}
+
+/** The step that an agent has pending, in the present state of memory. */
+export function stepOf(agent: number, pending: Pending, words: Int32Array, choice: number): Step {
+  const index = pending.at >>> 2;
+  return new Step(agent, pending, words[index] as number, words[index + 1] as number, choice);
+}
+
+/** Whether an operation is taken only once its word differs from `a`. */
+export function isWaiting(kind: EventKind): boolean {
+  return kind === EventKind.wait || kind === EventKind.retryWhen;
+}
+
+/** Whether two steps may not change places. */
+export function areDependent(x: Step, y: Step): boolean {
+  if (x.agent === y.agent || x.isLast || y.isLast) return true;
+  if (x.access === Access.write) return touches(x, y);
+  return y.access === Access.write && touches(y, x);
+}
+
+/** Whether `reader` reads or writes what `writer` writes. */
+function touches(writer: Step, reader: Step): boolean {
+  if (reader.access === Access.none) return false;
+  const { at, bytes } = writer;
+  return (
+    overlap(at, bytes, reader.at, reader.bytes) ||
+    (reader.source !== NOWHERE && overlap(at, bytes, reader.source, reader.bytes)) ||
+    (reader.access === Access.write &&
+      writer.source !== NOWHERE &&
+      overlap(writer.source, bytes, reader.at, reader.bytes))
+  );
+}
+
+function overlap(a: Word, aBytes: number, b: Word, bBytes: number): boolean {
+  return a < b + bBytes && b < a + aBytes;
+}
+
+function bytesOf(kind: EventKind, a: number, b: number): number {
+  if (kind === EventKind.fill) return a;
+  if (kind === EventKind.copy) return b;
+  return BYTES_OF[kind] as number;
+}
+
+function accessOf({ kind, a, b, lo, hi }: Step): Access {
+  const access = ACCESS_OF[kind] as Access;
+  return access === Access.write && !changes(kind, a, b, lo, hi) ? Access.read : access;
+}
+
+function changes(kind: EventKind, a: number, b: number, lo: number, hi: number): boolean {
+  if (kind === EventKind.or32) return (lo | a) !== lo;
+  if (kind === EventKind.cas32) return lo === (a | 0);
+  if (kind === EventKind.cas64) return lo === (a | 0) && hi === (b | 0);
+  return true;
+}
+
+/** The word at `at`, which is `now` after `step`, as it was before. A whole range that was overwritten is not known: it counts as now. */
+export function wordBefore(step: Step, at: Word, now: number): number {
+  if (step.bytes > 8 || at < step.at || at >= step.at + step.bytes) return now;
+  return at === step.at ? step.lo : step.hi;
+}

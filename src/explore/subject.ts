@@ -1,0 +1,38 @@
+/** What is explored: a program of agents over memory that comes back to the same beginning. */
+import type { AgentSpec, ExecutionResult } from '../engine/execution.ts';
+
+/** Something that is wrong. `verdict`: a short stable code. */
+export interface Finding {
+  readonly verdict: string;
+  readonly message: string;
+}
+
+export interface Subject {
+  /** The memory that the agents run on. */
+  readonly words: Int32Array;
+  readonly agents: number;
+  /** Whether some agents may be unfinished at the end. */
+  readonly hasDaemons: boolean;
+  /** Undoes what the last execution did, and builds the agents anew. */
+  begin(): AgentSpec[];
+  /** What is wrong with an execution that has just ended, {@link findingsOf} at least; asked before the next one begins. */
+  judge(result: ExecutionResult): readonly Finding[];
+  /** What a completed execution left, as far as executions may differ in it. */
+  finalState(): string;
+}
+
+const VERDICTS = {
+  completed: null,
+  abandoned: null,
+  deadlock: 'deadlock',
+  stepsExceeded: 'step-limit',
+  threw: 'error',
+} as const;
+
+/** What is wrong with how an execution ended, whatever was run; nothing if it completed. */
+export function findingsOf(result: ExecutionResult): readonly Finding[] {
+  const verdict = VERDICTS[result.outcome];
+  return verdict === null || result.outcome === 'completed'
+    ? []
+    : [{ verdict, message: result.detail }];
+}
