@@ -1,6 +1,7 @@
 /** `faultline bench`: this machine's figures, compared within one run by their ratios. */
 import { environment } from './environment.ts';
 import { benchFault } from './bench-fault.ts';
+import { benchLocks } from './bench-locks.ts';
 import { benchPgtable } from './bench-pgtable.ts';
 import { benchSeam } from './bench-seam.ts';
 import type { BenchDocument, BenchResult } from './result.ts';
@@ -12,6 +13,8 @@ export interface BenchSize {
   readonly pages: number;
   /** Pages of a range: 1 GiB. */
   readonly rangePages: number;
+  /** Times that a lock is taken in a batch. */
+  readonly lockRounds: number;
   /** Timed batches of each benchmark. */
   readonly batches: number;
   /** Batches before them, for the compiler. */
@@ -23,6 +26,7 @@ export interface BenchSize {
 const FULL: BenchSize = {
   pages: 4096,
   rangePages: 262_144,
+  lockRounds: 100_000,
   batches: 25,
   warmups: 10,
   workers: [8, 64],
@@ -31,6 +35,7 @@ const FULL: BenchSize = {
 type Group = (size: BenchSize, io: Output) => Promise<BenchResult[]>;
 const GROUPS: Readonly<Record<string, Group>> = {
   fault: benchFault,
+  locks: benchLocks,
   pgtable: benchPgtable,
   seam: benchSeam,
 };

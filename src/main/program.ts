@@ -28,7 +28,7 @@ const seedsMax = 1_000_000;
 const secondsMax = 86_400;
 const profiles = Object.keys(PROFILES) as ProfileName[];
 const WORKLOAD = 'a workload file, or the name of one that comes with faultline';
-const benchmarks = ['fault', 'pgtable', 'seam'] as const;
+const benchmarks = ['fault', 'locks', 'pgtable', 'seam'] as const;
 
 interface RunFlags {
   readonly kvm: ProfileName;

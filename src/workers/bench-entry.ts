@@ -1,5 +1,11 @@
 /** What a worker thread of a benchmark runs: one batch, timed where the work is done. Ordinary code around stripped core code. */
 import { attach, drive } from '#port';
+import {
+  LOCK_BENCH_STOP,
+  lockBenchStatistics,
+  runLockBatch,
+  type LockBatch,
+} from './bench-locks.ts';
 import { PgtableBatch, type PgtableOperation } from './bench-pgtable.ts';
 import { HostAgent } from './host-agent.ts';
 import { hostAgent, layoutOf, statisticsOf } from './layout.ts';
@@ -11,7 +17,11 @@ import { VcpuAgent } from './vcpu-agent.ts';
 import { worldOf } from './world.ts';
 
 /** One batch on one thread; an idle one shows that the thread is up. */
-export type BenchTask = { readonly batch: 'idle' } | BatchTask;
+export type BenchTask = { readonly batch: 'idle' } | LockTask | BatchTask;
+
+interface LockTask extends LockBatch {
+  readonly batch: 'locks';
+}
 
 interface BatchTask {
   readonly scenario: Scenario;
@@ -23,6 +33,7 @@ interface BatchTask {
 /** Nanoseconds of the timed part; 0 for the host agent and an idle thread. */
 export default function runBench(task: BenchTask): number {
   if (task.batch === 'idle') return 0;
+  if (task.batch === 'locks') return runLocks(task);
   const { scenario, agent, batch } = task;
   const layout = layoutOf(scenario);
   const statistics = statisticsOf(layout, agent);
@@ -36,4 +47,10 @@ export default function runBench(task: BenchTask): number {
   const vcpu = new TimedVcpu(new VcpuAgent(world, agent, 1));
   drive(runAgent(world, vcpu));
   return vcpu.ns;
+}
+
+function runLocks(task: LockTask): number {
+  const statistics = lockBenchStatistics(task.agent);
+  attach({ memory: threadMemory(), statistics, stop: LOCK_BENCH_STOP, seed: 1 });
+  return drive(runLockBatch(task));
 }

@@ -1,10 +1,18 @@
 import { spawnSync } from 'node:child_process';
 import { afterEach, expect, test, vi } from 'vitest';
 import { bench, type BenchSize } from '../../src/main/bench.ts';
+import { LOCK_PRIMITIVES } from '../../src/workers/bench-locks.ts';
 import { fakeIo } from './fake-io.ts';
 
 /** Small enough for a test run, large enough that every benchmark does its work. */
-const tiny: BenchSize = { pages: 512, rangePages: 1024, batches: 2, warmups: 0, workers: [2] };
+const tiny: BenchSize = {
+  pages: 512,
+  rangePages: 1024,
+  lockRounds: 500,
+  batches: 2,
+  warmups: 0,
+  workers: [2],
+};
 
 const namesOf = async (group: string): Promise<string[]> => {
   const { results } = await bench([group], fakeIo(), tiny);
@@ -75,4 +83,18 @@ test('a port is compared with the other one, the stripped path with the one by h
   const { results } = await bench(['seam'], fakeIo(), tiny);
   const [byHand, stripped] = results;
   expect(stripped?.ratioTo).toEqual({ byHand: (stripped?.p50 ?? 0) / (byHand?.p50 ?? 1) });
+}, 60_000);
+
+test('bench locks: each primitive and mode, alone and by two threads, against bare atomic operations', async () => {
+  const { results } = await bench(['locks'], fakeIo(), tiny);
+  expect(results.map(({ name, vcpus }) => `${name} ${vcpus}`)).toEqual(
+    [1, 2].flatMap((agents) => LOCK_PRIMITIVES.map((name) => `locks/${name} ${agents}`)),
+  );
+  for (const agents of [1, 2]) {
+    const all = results.filter(({ vcpus }) => vcpus === agents);
+    const [atomics] = all;
+    expect(all.map(({ ratioTo }) => ratioTo)).toEqual(
+      all.map(({ p50 }) => ({ atomics: p50 / (atomics?.p50 ?? 1) })),
+    );
+  }
 }, 60_000);
