@@ -189,10 +189,12 @@ export function counted(offset: number): number {
   return memory.floats[(statistics() + offset) / 8] as number;
 }
 
-export function tally(offset: number): void {
+export function tally(offset: number): number {
   const at = statistics() + offset;
   memory.note(at);
-  memory.words[at >>> 2] = (memory.words[at >>> 2] as number) + 1;
+  const before = memory.words[at >>> 2] as number;
+  memory.words[at >>> 2] = before + 1;
+  return before;
 }
 
 /** Virtual time: one nanosecond a step. */

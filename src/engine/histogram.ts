@@ -49,6 +49,13 @@ export function percentiles(buckets: ArrayLike<number>): Percentiles | null {
   return { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) };
 }
 
+/** The smallest value that the lowest of the buckets in use may stand for; there has to be one. */
+export function least(buckets: ArrayLike<number>): number {
+  let bucket = 0;
+  while (buckets[bucket] === 0) bucket++;
+  return bucket === 0 ? 0 : bucketTop(bucket - 1) + 1;
+}
+
 function quantile(buckets: ArrayLike<number>, rank: number): number {
   let seen = 0;
   for (let i = 0; i < buckets.length; i++) {

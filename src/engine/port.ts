@@ -102,8 +102,8 @@ export interface Port {
   count(offset: number, n: number): void;
   /** Reads that counter. */
   counted(offset: number): number;
-  /** Adds one to the 32-bit counter at `offset` bytes into this agent's statistics block. */
-  tally(offset: number): void;
+  /** Adds one to the 32-bit counter at `offset` bytes into this agent's statistics block; gives the count before. */
+  tally(offset: number): number;
   /** The clock, nanoseconds; virtual (one per step) under `explore`. */
   now(): number;
 }

@@ -82,9 +82,11 @@ export function counted(offset: number): number {
   return floats[(statistics + offset) >>> 3] as number;
 }
 
-export function tally(offset: number): void {
+export function tally(offset: number): number {
   const index = (statistics + offset) >>> 2;
-  words[index] = (words[index] as number) + 1;
+  const before = words[index] as number;
+  words[index] = before + 1;
+  return before;
 }
 
 export function now(): number {

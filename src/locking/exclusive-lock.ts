@@ -27,9 +27,10 @@ export abstract class ExclusiveLock {
 
   *lock(): Op<void> {
     if (this.#isHeld) throw new Error(`${this.kind} taken twice by one agent`);
-    yield* this.#queue.enter(this.#account);
+    const waited = yield* this.#queue.enter(this.#account);
     this.#isHeld = true;
-    this.#account.acquired(this.#queue.ticket);
+    if (waited) this.#account.waited();
+    this.#account.acquired();
     event(EventKind.lockAcquired, this.#queue.at, this.#queue.ticket, LockMode.exclusive);
   }
 

@@ -1,121 +1,120 @@
 /**
  * A phase-fair reader-writer lock (Brandenburg and Anderson, "Spin-based reader-writer synchronization for multiprocessor real-time
- * systems", 2010, lock PF-T). Reading and writing take turns while both sides want the lock: a reader waits for at most one write, a
- * writer for the writers before it in line and, once it has announced itself, for the readers that came before that.
+ * systems", 2010). Reading and writing take turns while both sides want the lock: a reader waits for at most one write, a writer for the
+ * writers before it in line and, at its turn, for the readers that came before it.
  *
- * Deviations from the paper: writers line up in a {@link TicketQueue}, and waiting readers wait for the count of writes done instead of
- * for the word that arriving readers write, so that an arrival wakes nobody.
+ * Deviations from the paper: one word counts the agents of both sides, so that whoever comes and finds nobody is inside with one
+ * addition and out with one operation. Readers go on together when the writer before them ends; the readers of a phase that a writer has
+ * to wait for count themselves down on a word of their own.
  *
  * One object per agent; an agent holds the lock once, in one mode.
  */
 import {
   Order,
   add32,
+  cas32,
   event,
   load32,
+  read32,
   signal32,
   signalAdd32,
   wait,
+  write32,
   type Op,
   type Word,
 } from '#port';
 import { EventKind, LockMode } from '../engine/events.ts';
 import { LockAccount, type ReadWriteStatistics } from './lock-account.ts';
-import { LINE_BYTES, TicketQueue } from './ticket-queue.ts';
+import { LINE_BYTES, TurnSlots } from './turn-slots.ts';
 
 export type RwMode = 'read' | 'write';
 
-/** Fields of the word of readers that entered; the count of them above. */
-const WRITER = 1;
-/** Bit 0 of that writer's ticket. */
-const PHASE = 2;
-const PHASE_SHIFT = 1;
-const READER = 4;
-const READER_SHIFT = 2;
+/**
+ * Fields of the state: readers that are inside or wait, writers that are inside or wait, and the phase: writes that ended while somebody
+ * waited, modulo 4, so that it wraps off the top.
+ */
+const READER = 1;
+const READERS = 0x7fff;
+const WRITER = 1 << 15;
+const WRITERS = 0x7fff << 15;
+const PHASE_SHIFT = 30;
+const PHASE = 1 << PHASE_SHIFT;
+const PHASES = 3 << PHASE_SHIFT;
 
 export class RwLock {
-  /** Readers that entered, and the mark of the writer that announced itself. */
-  readonly #entered: Word;
-  /** Waitable: readers that left, in units of `READER`. */
-  readonly #left: Word;
-  /** Waitable: writes done, which is the ticket of the writer whose turn it is. */
-  readonly #written: Word;
-  readonly #writers: TicketQueue;
+  readonly #state: Word;
+  /** Waitable: minus the readers that the writer at its turn has to wait for. */
+  readonly #inside: Word;
+  /** Waitable: the phase up to which readers may go on. */
+  readonly #released: Word;
+  /** Next ticket of a writer that finds another one. */
+  readonly #tickets: Word;
+  /** Plain, under the lock: the next ticket to be granted. */
+  readonly #served: Word;
+  readonly #turns: TurnSlots;
   readonly #reads: LockAccount;
   readonly #writes: LockAccount;
   #mode: RwMode | null = null;
-  /** As a reader: the number of this read. */
-  #number = 0;
-  /** As a writer: the word `entered` just before the mark. */
-  #before = 0;
+  /** As a writer: the phase of the state. */
+  #phase = 0;
 
-  /** Bytes of shared memory for up to `agents` contenders. */
+  /** Bytes of shared memory for up to `agents` contenders, at most 32,767. */
   static bytes(agents: number): number {
-    return 3 * LINE_BYTES + TicketQueue.bytes(agents);
+    return 5 * LINE_BYTES + TurnSlots.bytes(agents);
   }
 
   /** `at`: zeroed memory of `RwLock.bytes(agents)` bytes, aligned to a line. */
   constructor(at: Word, agents: number, statistics: ReadWriteStatistics) {
-    this.#entered = at;
-    this.#left = at + LINE_BYTES;
-    this.#written = at + 2 * LINE_BYTES;
-    this.#writers = new TicketQueue(at + 3 * LINE_BYTES, agents);
+    this.#state = at;
+    this.#inside = at + LINE_BYTES;
+    this.#released = at + 2 * LINE_BYTES;
+    this.#tickets = at + 3 * LINE_BYTES;
+    this.#served = at + 4 * LINE_BYTES;
+    this.#turns = new TurnSlots(at + 5 * LINE_BYTES, agents);
     this.#reads = new LockAccount(statistics.read);
     this.#writes = new LockAccount(statistics.write);
   }
 
   /**
-   * One addition both counts this reader and shows it the writer, as the writer's one addition both marks the word and shows it the
-   * readers. With a load and an addition instead: reader finds no mark; writer marks and finds no reader; reader adds; both are inside.
+   * One addition both counts this reader and shows it the writers, as the writer's shows it the readers. With a load and an addition
+   * instead: reader finds no writer; writer comes and finds no reader; reader adds; both are inside.
    */
   *readLock(): Op<void> {
     this.#assertFree();
-    const before = yield* add32(this.#entered, READER, Order.acquire);
-    if ((before & WRITER) !== 0) yield* this.#awaitWriter(before & PHASE);
+    const before = yield* add32(this.#state, READER, Order.acquire);
+    if ((before & WRITERS) !== 0) yield* this.#awaitPhase(before >>> PHASE_SHIFT);
     this.#mode = 'read';
-    this.#number = before >>> READER_SHIFT;
-    this.#reads.acquired(this.#number);
-    event(EventKind.lockAcquired, this.#entered, this.#number, LockMode.shared);
+    this.#reads.acquired();
+    event(EventKind.lockAcquired, this.#state, 0, LockMode.shared);
   }
 
-  /** Pairs with the wait in `writeLock`; release: what was read was read before the writer goes on. */
+  /** A writer that is there waits for this reader: it came after it, or the reader would wait. Pairs with `#awaitReaders`. */
   *readUnlock(): Op<void> {
     this.assertHeld('read');
     this.#reads.released();
     this.#mode = null;
-    event(EventKind.lockReleased, this.#entered, this.#number, LockMode.shared);
-    yield* signalAdd32(this.#left, READER, Order.release);
+    event(EventKind.lockReleased, this.#state, 0, LockMode.shared);
+    const before = yield* add32(this.#state, -READER, Order.release);
+    if ((before & WRITERS) !== 0) yield* signalAdd32(this.#inside, 1, Order.release);
   }
 
   *writeLock(): Op<void> {
     this.#assertFree();
-    yield* this.#writers.enter(this.#writes);
-    this.#before = yield* add32(this.#entered, this.#mark(), Order.full);
-    // Who enters from here on waits for this writer, so the count of those that left stops at `before`.
-    let left = yield* load32(this.#left, Order.acquire);
-    while (left !== this.#before) {
-      this.#writes.waits();
-      yield* wait(this.#left, left);
-      left = yield* load32(this.#left, Order.acquire);
-    }
+    const before = yield* add32(this.#state, WRITER, Order.acquire);
+    this.#phase = before & PHASES;
+    if (before !== this.#phase) yield* this.#awaitTurn(before);
     this.#mode = 'write';
-    this.#writes.acquired(this.#writers.ticket);
-    event(EventKind.lockAcquired, this.#entered, this.#writers.ticket, LockMode.exclusive);
+    this.#writes.acquired();
+    event(EventKind.lockAcquired, this.#state, 0, LockMode.exclusive);
   }
 
-  /**
-   * The next writer is let go last. Before the mark is gone its own would carry into the count of readers. Before `written` is
-   * stored: writer 1 goes on, writes, stores 2; writer 0 stores its 1; a reader that meets writer 2 (phase 0) finds phase 1,
-   * takes writer 2 for done and reads beside it. The order of the first two is free: a reader between them enters either way.
-   */
   *writeUnlock(): Op<void> {
     this.assertHeld('write');
     this.#writes.released();
     this.#mode = null;
-    event(EventKind.lockReleased, this.#entered, this.#writers.ticket, LockMode.exclusive);
-    yield* add32(this.#entered, -this.#mark(), Order.release);
-    yield* signal32(this.#written, (this.#writers.ticket + 1) | 0, Order.release);
-    yield* this.#writers.leave();
+    event(EventKind.lockReleased, this.#state, 0, LockMode.exclusive);
+    const isAlone = yield* cas32(this.#state, this.#phase | WRITER, this.#phase, Order.release);
+    if (!isAlone) yield* this.#handOver();
   }
 
   /** Held in exactly this mode. */
@@ -128,27 +127,68 @@ export class RwLock {
   /** Whether an agent waits that this hold keeps out: any but readers while reading. */
   *isContended(): Op<boolean> {
     if (this.#mode === null) throw new Error('reader-writer lock is not held by this agent');
-    const entered = yield* load32(this.#entered, Order.once);
-    if (this.#mode === 'read') return (entered & WRITER) !== 0;
-    if (entered !== ((this.#before + this.#mark()) | 0)) return true;
-    return yield* this.#writers.isContended();
+    const state = yield* load32(this.#state, Order.once);
+    if (this.#mode === 'read') return (state & WRITERS) !== 0;
+    return state !== (this.#phase | WRITER);
   }
 
   /**
-   * Waits until the writer of this phase is done. One bit tells it: the next writer waits for this reader, so only that one write can
-   * be done before this reader leaves.
+   * Waits until the write of this phase has ended. `released` is this phase, or the one before it while that is being handed over, until
+   * it is the next; there it stays, as the next writer waits for this reader. Two bits tell the three apart.
    */
-  *#awaitWriter(phase: number): Op<void> {
-    let written = yield* load32(this.#written, Order.acquire);
-    while (((written << PHASE_SHIFT) & PHASE) === phase) {
-      this.#reads.waits();
-      yield* wait(this.#written, written);
-      written = yield* load32(this.#written, Order.acquire);
+  *#awaitPhase(phase: number): Op<void> {
+    this.#reads.waits();
+    const next = (phase + 1) & 3;
+    let released = yield* load32(this.#released, Order.acquire);
+    while (released !== next) {
+      yield* wait(this.#released, released);
+      released = yield* load32(this.#released, Order.acquire);
+    }
+    this.#reads.waited();
+  }
+
+  /** The first writer to come counts the readers that are inside; who comes behind another one is told when they are counted. */
+  *#awaitTurn(before: number): Op<void> {
+    this.#writes.waits();
+    if ((before & WRITERS) === 0) {
+      yield* signalAdd32(this.#inside, -(before & READERS), Order.full);
+    } else {
+      const ticket = yield* add32(this.#tickets, 1, Order.once);
+      yield* this.#turns.await(ticket);
+    }
+    yield* this.#awaitReaders();
+    this.#phase = (yield* load32(this.#state, Order.once)) & PHASES;
+    this.#writes.waited();
+  }
+
+  /** Readers may leave before they are counted, and `inside` be above 0; once they are, 0 is when the last of them has left. */
+  *#awaitReaders(): Op<void> {
+    let inside = yield* load32(this.#inside, Order.acquire);
+    while (inside !== 0) {
+      yield* wait(this.#inside, inside);
+      inside = yield* load32(this.#inside, Order.acquire);
     }
   }
 
-  #mark(): number {
-    return WRITER | ((this.#writers.ticket << PHASE_SHIFT) & PHASE);
+  /**
+   * One addition ends the write and begins the phase of the readers that wait. They are counted before they may leave, and `released` is
+   * stored before the next writer is let go. The other way round: writer 1 goes on, ends, stores phase 2; writer 0 stores its 1; a
+   * reader of phase 1 waits for a 2 that was there and is gone.
+   */
+  *#handOver(): Op<void> {
+    const before = yield* add32(this.#state, PHASE - WRITER, Order.release);
+    const readers = before & READERS;
+    const isLast = (before & WRITERS) === WRITER;
+    if (!isLast && readers > 0) yield* signalAdd32(this.#inside, -readers, Order.once);
+    yield* signal32(this.#released, ((before >>> PHASE_SHIFT) + 1) & 3, Order.release);
+    if (!isLast) yield* this.#grantNext();
+  }
+
+  /** The next ticket may not be drawn yet: whoever draws it finds its turn granted. */
+  *#grantNext(): Op<void> {
+    const ticket = read32(this.#served);
+    write32(this.#served, ticket + 1);
+    yield* this.#turns.grant(ticket);
   }
 
   #assertFree(): void {

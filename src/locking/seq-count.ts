@@ -5,7 +5,7 @@
  * A reader is not protected from endless writers: each of its attempts ends, but each may have to be repeated.
  */
 import { Order, count, load32, signalAdd32, wait, type Op, type Word } from '#port';
-import { LINE_BYTES } from './ticket-queue.ts';
+import { LINE_BYTES } from './turn-slots.ts';
 
 /** Offsets of float counters in the agent's statistics block. */
 export interface SeqCountStatistics {

@@ -22,7 +22,8 @@ import {
 } from '#port';
 import { EventKind, LockMode } from '../engine/events.ts';
 import { LockAccount, type ReadWriteStatistics } from './lock-account.ts';
-import { LINE_BYTES, TicketQueue } from './ticket-queue.ts';
+import { TicketQueue } from './ticket-queue.ts';
+import { LINE_BYTES } from './turn-slots.ts';
 
 /** Values of an agent's flag. */
 const OUTSIDE = 0;
@@ -41,7 +42,6 @@ export class Srcu {
   readonly #reads: LockAccount;
   readonly #synchronizes: LockAccount;
   #depth = 0;
-  #sections = 0;
   /** The flag of the open section. */
   #flag: Word = 0;
 
@@ -80,8 +80,8 @@ export class Srcu {
     const index = yield* load32(this.#index, Order.once);
     this.#flag = this.#flagOf(this.#agent, index);
     yield* signal32(this.#flag, INSIDE, Order.full);
-    this.#reads.acquired(this.#sections);
-    event(EventKind.lockAcquired, this.#index, this.#sections, LockMode.shared);
+    this.#reads.acquired();
+    event(EventKind.lockAcquired, this.#index, 0, LockMode.shared);
   }
 
   /** Pairs with the wait in `synchronize`; release: the section's accesses come before what the updater frees. */
@@ -90,8 +90,7 @@ export class Srcu {
     this.#depth--;
     if (this.#depth > 0) return;
     this.#reads.released();
-    event(EventKind.lockReleased, this.#index, this.#sections, LockMode.shared);
-    this.#sections = (this.#sections + 1) | 0;
+    event(EventKind.lockReleased, this.#index, 0, LockMode.shared);
     yield* signal32(this.#flag, OUTSIDE, Order.release);
   }
 
@@ -115,8 +114,9 @@ export class Srcu {
     yield* this.#drain(1 - index);
     yield* store32(this.#index, 1 - index, Order.full);
     yield* this.#drain(index);
+    this.#synchronizes.waited();
+    this.#synchronizes.passed();
     yield* this.#periods.leave();
-    this.#synchronizes.acquired(this.#periods.ticket);
   }
 
   *#drain(index: number): Op<void> {

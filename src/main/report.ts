@@ -94,27 +94,22 @@ function walksEach({ min, max, mean }: WalkCounts): string {
   return min === max ? String(min) : `${min} to ${max}, mean ${(mean ?? 0).toFixed(2)}`;
 }
 
+/** The columns of lock_stat, and the type that `perf lock contention` shows. */
 function lockTable(locks: readonly LockResult[]): string {
   if (locks.length === 0) return 'no locks were taken';
-  const rows = locks.map(({ name, mode, acquisitions, contended, waitNs, holdNs }) => [
+  const rows = locks.map(({ name, type, acquisitions, contended, waitNs, holdNs }) => [
     name,
-    mode,
+    type,
     number(acquisitions),
     number(contended),
-    ...[waitNs.p50, waitNs.p99, waitNs.total, holdNs.p50, holdNs.p99].map(duration),
+    ...[waitNs, holdNs].flatMap(({ min, max, total, mean }) =>
+      [min, max, total, mean].map(duration),
+    ),
   ]);
-  const heads = [
-    'lock',
-    'mode',
-    'taken',
-    'contended',
-    'wait p50',
-    'wait p99',
-    'wait in all',
-    'held p50',
-    'held p99',
-  ];
-  return table(heads, rows, [0, 1]);
+  const times = ['wait', 'hold'].flatMap((what) =>
+    ['min', 'max', 'total', 'avg'].map((column) => `${what} ${column}`),
+  );
+  return table(['lock', 'type', 'acquired', 'contended', ...times], rows, [0, 1]);
 }
 
 function tlbiLine({ tlbi }: RunResult): string {

@@ -24,19 +24,25 @@ export interface Percentiles {
   readonly max: number | null;
 }
 
-/** Percentiles and the sum of all that was timed, in nanoseconds; null where nothing was. */
-export interface TimedTotal extends Percentiles {
+/** What was timed of a lock, in nanoseconds, as lock_stat has it; null where nothing was. */
+export interface LockTimes extends Percentiles {
+  readonly min: number | null;
   readonly total: number | null;
+  readonly mean: number | null;
 }
 
-/** One lock in one mode. A wait is timed only when contended; holds are sampled, one in `RunResult.sampling.hold`. */
+/**
+ * One lock in one mode. Every contended wait is timed; holds are sampled, one in `RunResult.sampling.hold`, and their total is that of the
+ * sample. `type` is what `perf lock contention` calls it; the write side of SRCU is `synchronize`, which has no hold.
+ */
 export interface LockResult {
   readonly name: string;
-  readonly mode: 'read' | 'write' | 'spin';
+  readonly mode: 'read' | 'write' | 'spin' | 'mutex';
+  readonly type: 'spinlock' | 'mutex' | 'rwsem:R' | 'rwsem:W' | 'srcu:R' | 'srcu:W';
   readonly acquisitions: number;
   readonly contended: number;
-  readonly waitNs: TimedTotal;
-  readonly holdNs: TimedTotal;
+  readonly waitNs: LockTimes;
+  readonly holdNs: LockTimes;
 }
 
 /** What a check found wrong. `schedule` replays it; empty where the engine records none (threads). */

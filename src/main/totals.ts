@@ -1,10 +1,10 @@
 /** Sums the statistics blocks of agents, over all agents and all seeds of a run. */
-import { BUCKETS, percentiles } from '../engine/histogram.ts';
+import { BUCKETS, least, percentiles } from '../engine/histogram.ts';
 import type { EngineMemory } from '../engine/port.ts';
-import type { LockStatistics } from '../locking/lock-account.ts';
 import { mainAgent, statisticsOf, type Layout } from '../workers/layout.ts';
 import { FAULT_CLASSES, STATISTICS, WALKS_MAX, type FaultClass } from '../workers/statistics.ts';
-import type { LockResult, Percentiles, RunResult, TimedTotal, WalkCounts } from './result.ts';
+import { LOCK_ROWS } from './lock-rows.ts';
+import type { LockResult, LockTimes, Percentiles, RunResult, WalkCounts } from './result.ts';
 
 const NOTHING_TIMED: Percentiles = { p50: null, p90: null, p99: null, max: null };
 
@@ -66,16 +66,19 @@ export class Totals {
     return percentiles(this.#histogram(STATISTICS.faults[name].latencyNs)) ?? NOTHING_TIMED;
   }
 
-  /** The locks that were taken, a reader-writer lock once per mode. */
+  /** The locks that were taken, one with readers and writers once per mode. */
   locks(): LockResult[] {
-    const { locks, rwLocks } = STATISTICS;
-    const all = [
-      ...Object.entries(locks).map(([name, at]) => this.#lock(name, 'spin', at)),
-      ...Object.entries(rwLocks).flatMap(([name, { read, write }]) => [
-        this.#lock(name, 'read', read),
-        this.#lock(name, 'write', write),
-      ]),
-    ];
+    const all = LOCK_ROWS.map(({ at, ...row }): LockResult => {
+      const waits = this.#histogram(at.waitNs);
+      const holds = this.#histogram(at.holdNs);
+      return {
+        ...row,
+        acquisitions: this.#tally(at.acquisitions),
+        contended: samplesOf(waits),
+        waitNs: lockTimes(waits, this.counter(at.waitTotalNs)),
+        holdNs: lockTimes(holds, this.counter(at.holdTotalNs)),
+      };
+    });
     return all.filter(({ acquisitions }) => acquisitions > 0);
   }
 
@@ -90,23 +93,21 @@ export class Totals {
     };
   }
 
-  #lock(name: string, mode: LockResult['mode'], at: LockStatistics): LockResult {
-    return {
-      name,
-      mode,
-      acquisitions: this.counter(at.acquisitions),
-      contended: this.counter(at.contended),
-      waitNs: this.#timed(at.waitNs, this.counter(at.waitTotalNs)),
-      holdNs: this.#timed(at.holdNs, null),
-    };
-  }
-
-  #timed(offset: number, total: number | null): TimedTotal {
-    const found = percentiles(this.#histogram(offset));
-    return found === null ? { ...NOTHING_TIMED, total: null } : { ...found, total };
+  #tally(offset: number): number {
+    return this.#words[offset / 4] as number;
   }
 
   #histogram(offset: number): Float64Array {
     return this.#words.subarray(offset / 4, offset / 4 + BUCKETS);
   }
+}
+
+function samplesOf(buckets: Float64Array): number {
+  return buckets.reduce((sum, samples) => sum + samples, 0);
+}
+
+function lockTimes(buckets: Float64Array, total: number): LockTimes {
+  const found = percentiles(buckets);
+  if (found === null) return { ...NOTHING_TIMED, min: null, total: null, mean: null };
+  return { ...found, min: least(buckets), total, mean: total / samplesOf(buckets) };
 }

@@ -76,10 +76,10 @@ function* perform({ agent, agents, primitive, rounds }: LockBatch): Op<void> {
       yield* write(new RwLock(AT.lock, agents, rwLocks.mmap_lock), rounds);
       break;
     case 'seqcount-read':
-      yield* readCounted(sequence(), rounds);
+      yield* readCounted(sequenceCount(), rounds);
       break;
     case 'seqcount-write':
-      yield* writeCounted(sequence(), new SpinLock(AT.lock, agents, locks.mmu_lock), rounds);
+      yield* writeCounted(sequenceCount(), new SpinLock(AT.lock, agents, locks.mmu_lock), rounds);
       break;
     case 'srcu-read':
       yield* section(new Srcu({ at: AT.lock, agents, agent, statistics: slotsSrcu }), rounds);
@@ -147,7 +147,7 @@ function* section(srcu: Srcu, rounds: number): Op<void> {
 }
 
 /** No run has a sequence count: it counts in the row of another lock. */
-function sequence(): SeqCount {
-  const { acquisitions, contended } = STATISTICS.slotsLock;
-  return new SeqCount(AT.sequence, { reads: acquisitions, retries: contended });
+function sequenceCount(): SeqCount {
+  const { waitTotalNs: reads, holdTotalNs: retries } = STATISTICS.slotsLock;
+  return new SeqCount(AT.sequence, { reads, retries });
 }

@@ -82,9 +82,10 @@ class Offsets {
 
   lock(): LockStatistics {
     return {
-      acquisitions: this.counter(),
-      contended: this.counter(),
+      acquisitions: this.take(4),
+      releases: this.take(4),
       waitTotalNs: this.counter(),
+      holdTotalNs: this.counter(),
       waitNs: this.histogram(),
       holdNs: this.histogram(),
     };

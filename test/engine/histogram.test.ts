@@ -5,6 +5,7 @@ import {
   HISTOGRAM_BYTES,
   bucketOf,
   bucketTop,
+  least,
   percentiles,
   sampleInto,
 } from '../../src/engine/histogram.ts';
@@ -99,4 +100,11 @@ describe('percentiles', () => {
     expect(percentiles(spread)).toEqual({ p50: 10, p90: 10, p99: top, max: top });
     expect(top).toBeGreaterThanOrEqual(1_000_000);
   });
+});
+
+test('the least value is a lower bound of the lowest bucket', () => {
+  expect(least(bucketsOf({ 0: 1, 9: 1 }))).toBe(0);
+  expect(least(bucketsOf({ 9: 1, 40: 1 }))).toBe(9);
+  expect(bucketOf(least(bucketsOf({ 1_000_000: 1 })))).toBe(bucketOf(1_000_000));
+  expect(least(bucketsOf({ 1_000_000: 1 }))).toBeLessThanOrEqual(1_000_000);
 });

@@ -10,7 +10,7 @@ import { countUnder } from '../fixtures/threads-locking/agents.ts';
 import { AT, LOCK_STATISTICS } from '../fixtures/threads-locking/layout.ts';
 import { disturb, play, sandbox, type Recorded } from '../support/executions.ts';
 
-const SLOTS = [0, 1, 2, 3].map((slot) => AT.lock + 128 + slot * 64);
+const SLOTS = [0, 1, 2, 3].map((slot) => AT.lock + 128 + slot * 128);
 
 let memory: ExploreMemory;
 beforeEach(() => {
@@ -25,8 +25,8 @@ function mutexFor(agents: number): Mutex {
 function overtakings(events: readonly Recorded[], agents: number): number[] {
   const others: number[] = [];
   const inLine = new Map<number, number>();
-  for (const { agent, kind } of events) {
-    if (kind === 'add32') inLine.set(agent, 0);
+  for (const { agent, kind, old, now } of events) {
+    if (kind === 'add32' && now[0] - old[0] > 0) inLine.set(agent, 0);
     if (kind !== 'lockAcquired') continue;
     others.push(inLine.get(agent) as number);
     inLine.delete(agent);

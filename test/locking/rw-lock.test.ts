@@ -12,11 +12,16 @@ import { AT, READ_WRITE_STATISTICS } from '../fixtures/threads-locking/layout.ts
 import { disturb, execute, play, sandbox, type Recorded } from '../support/executions.ts';
 import { countedFor, type Counted } from '../support/lock-statistics.ts';
 
-const ENTERED = AT.lock;
-const LEFT = AT.lock + 128;
-const WRITTEN = AT.lock + 256;
+const STATE = AT.lock;
+const INSIDE = AT.lock + 128;
+const RELEASED = AT.lock + 256;
 const TICKETS = AT.lock + 384;
-const SLOT = [AT.lock + 512, AT.lock + 576] as const;
+const SERVED = AT.lock + 512;
+const SLOT = [0, 1, 2, 3].map((slot) => AT.lock + 640 + slot * 128);
+/** What an agent adds to the state. */
+const READER = 1;
+const WRITER = 1 << 15;
+const PHASE = 1 << 30;
 
 let memory: ExploreMemory;
 beforeEach(() => {
@@ -44,7 +49,7 @@ interface Arrival {
   readonly isReader: boolean;
   /** Writes that began meanwhile. */
   writes: number;
-  /** As a writer that has announced itself: the readers that arrived later. */
+  /** As the writer at its turn: the readers that arrived later. */
   laterReaders: Set<number> | null;
 }
 
@@ -52,6 +57,9 @@ interface Arrival {
 class Watch {
   readonly #arrivals = new Map<number, Arrival>();
   readonly #inside = new Map<number, number>();
+  /** Writers in the order of their tickets; turns granted. */
+  readonly #tickets: number[] = [];
+  #granted = 0;
   readersTogether = 0;
   /** The most writes that a reader saw begin, and a writer. */
   readonly writesBefore = { read: 0, write: 0 };
@@ -62,22 +70,36 @@ class Watch {
   }
 
   #on({ agent, kind, at, old, now }: Recorded): void {
-    if (kind === 'add32' && at === TICKETS) this.#arrive(agent, false);
-    else if (kind === 'add32' && at === ENTERED) this.#enter(agent, (now[0] - old[0]) | 0);
+    if (kind === 'add32' && at === STATE) this.#enter(agent, (now[0] - old[0]) | 0, old[0]);
+    else if (kind === 'add32' && at === TICKETS) this.#draw(agent);
+    else if (kind === 'signal' && SLOT.includes(at) && now[0] - old[0] === 1) this.#grant();
     else if (kind === 'lockAcquired') this.#acquire(agent, now[1]);
     else if (kind === 'lockReleased') this.#inside.delete(agent);
   }
 
-  #arrive(agent: number, isReader: boolean): void {
-    this.#arrivals.set(agent, { isReader, writes: 0, laterReaders: null });
+  #enter(agent: number, added: number, found: number): void {
+    if (added === READER) {
+      this.#arrivals.set(agent, { isReader: true, writes: 0, laterReaders: null });
+      for (const other of this.#arrivals.values()) other.laterReaders?.add(agent);
+    } else if (added === WRITER) {
+      const isFirst = (found & (0x7fff << 15)) === 0;
+      const laterReaders = isFirst ? new Set<number>() : null;
+      this.#arrivals.set(agent, { isReader: false, writes: 0, laterReaders });
+    }
   }
 
-  #enter(agent: number, added: number): void {
-    const arrival = this.#arrivals.get(agent);
-    if (added === 4) {
-      this.#arrive(agent, true);
-      for (const other of this.#arrivals.values()) other.laterReaders?.add(agent);
-    } else if (added > 0 && arrival !== undefined) arrival.laterReaders = new Set();
+  /** The line begins at the ticket: before it another writer may come and go. */
+  #draw(agent: number): void {
+    const isGranted = this.#tickets.length < this.#granted;
+    this.#tickets.push(agent);
+    const laterReaders = isGranted ? new Set<number>() : null;
+    this.#arrivals.set(agent, { isReader: false, writes: 0, laterReaders });
+  }
+
+  #grant(): void {
+    const next = this.#tickets[this.#granted++];
+    const arrival = next === undefined ? undefined : this.#arrivals.get(next);
+    if (arrival !== undefined) arrival.laterReaders = new Set();
   }
 
   #acquire(agent: number, mode: number): void {
@@ -104,7 +126,7 @@ function crew(readers: number, writers: number): (() => Op<void>)[] {
   const contenders = Array.from({ length: agents }, (_, id) =>
     id < readers ? reader(agents, 2) : writer(agents, 3),
   );
-  return [...contenders, () => disturb([LEFT, WRITTEN])];
+  return [...contenders, () => disturb([INSIDE, RELEASED, ...SLOT])];
 }
 
 /** Agents that both read and write. */
@@ -210,16 +232,17 @@ describe('neither side starves', () => {
       writer(3, 1),
     ] as const;
     const script = new Scripted([
-      { agent: 0, steps: 2 },
-      before(2, EventKind.load32, LEFT),
+      { agent: 0, steps: 1 },
+      before(2, EventKind.load32, INSIDE),
       { agent: 0, toEnd: true },
       { agent: 1, toEnd: true },
       { agent: 2, toEnd: true },
     ]);
     const result = execute({ agents, daemons: [0, 1], scheduler: script });
     expect(result.outcome).toBe('completed');
-    expect(memory.words[ENTERED / 4]).toBe(3 * 4);
-    expect(memory.words[LEFT / 4]).toBe(4);
+    // Both wait for the write; the readers that it had to wait for have left.
+    expect(memory.words[INSIDE / 4]).toBe(0);
+    expect((memory.words[STATE / 4] as number) & 0x7fff).toBe(2);
   });
 });
 
@@ -227,81 +250,136 @@ describe('word by word', () => {
   test('an uncontended read: one addition on either side', () => {
     const { recorder } = play([reader(2, 1)], new Scripted([]));
     expect(recorder.events.filter(({ at }) => at >= AT.lock)).toMatchObject([
-      { kind: 'add32', at: ENTERED, old: [0, 0], now: [4, 0], extra: Order.acquire },
-      { kind: 'lockAcquired', at: ENTERED, now: [0, LockMode.shared] },
-      { kind: 'lockReleased', at: ENTERED, now: [0, LockMode.shared] },
-      { kind: 'signal', at: LEFT, old: [0, 0], now: [4, 0], extra: Order.release },
+      { kind: 'add32', at: STATE, old: [0, 0], now: [READER, 0], extra: Order.acquire },
+      { kind: 'lockAcquired', at: STATE, now: [0, LockMode.shared] },
+      { kind: 'lockReleased', at: STATE, now: [0, LockMode.shared] },
+      { kind: 'add32', at: STATE, old: [READER, 0], now: [0, 0], extra: Order.release },
     ]);
   });
 
-  test('an uncontended write', () => {
+  test('an uncontended write: an addition, and a compare-and-swap back', () => {
     const { recorder } = play([writer(2, 1)], new Scripted([]));
     expect(recorder.events.filter(({ at }) => at >= AT.lock)).toMatchObject([
-      { kind: 'add32', at: TICKETS, now: [1, 0], extra: Order.acquire },
-      { kind: 'load32', at: SLOT[0], now: [0, 0], extra: Order.acquire },
-      { kind: 'add32', at: ENTERED, old: [0, 0], now: [1, 0], extra: Order.full },
-      { kind: 'load32', at: LEFT, now: [0, 0], extra: Order.acquire },
-      { kind: 'lockAcquired', at: ENTERED, now: [0, LockMode.exclusive] },
-      { kind: 'lockReleased', at: ENTERED, now: [0, LockMode.exclusive] },
-      { kind: 'add32', at: ENTERED, old: [1, 0], now: [0, 0], extra: Order.release },
-      { kind: 'signal', at: WRITTEN, old: [0, 0], now: [1, 0], extra: Order.release },
-      { kind: 'signal', at: SLOT[1], old: [0, 0], now: [1, 0], extra: Order.release },
+      { kind: 'add32', at: STATE, old: [0, 0], now: [WRITER, 0], extra: Order.acquire },
+      { kind: 'lockAcquired', at: STATE, now: [0, LockMode.exclusive] },
+      { kind: 'lockReleased', at: STATE, now: [0, LockMode.exclusive] },
+      { kind: 'cas32', at: STATE, old: [WRITER, 0], now: [0, 0], extra: Order.release },
+    ]);
+  });
+
+  test('a write that a reader and another writer wait for', () => {
+    const script = new Scripted([
+      before(1, EventKind.cas32, STATE),
+      { agent: 0, toEnd: true },
+      { agent: 2, toEnd: true },
+      { agent: 1, toEnd: true },
+      { agent: 2, toEnd: true },
+      { agent: 0, toEnd: true },
+      { agent: 2, toEnd: true },
+    ]);
+    const { recorder } = play([reader(3, 1), writer(3, 1), writer(3, 1)], script);
+    const after = recorder.lines().findIndex((line) => line.startsWith('B cas32'));
+    expect(
+      recorder
+        .lines()
+        .slice(after)
+        .filter((line) => !/counter|ping/.test(line)),
+    ).toEqual(
+      expect.arrayContaining([
+        `B cas32 ${STATE}: ${2 * WRITER + READER} -> ${2 * WRITER + READER}`,
+        `B add32 ${STATE}: ${2 * WRITER + READER} -> ${PHASE + WRITER + READER}`,
+        `B signal ${INSIDE}: 0 -> -1`,
+        `B signal ${RELEASED}: 0 -> 1`,
+        `B signal ${SLOT[0]}: 0 -> 1`,
+        `A add32 ${STATE}: ${PHASE + WRITER + READER} -> ${PHASE + WRITER}`,
+        `A signal ${INSIDE}: -1 -> 0`,
+        `C cas32 ${STATE}: ${PHASE + WRITER} -> ${PHASE}`,
+      ]),
+    );
+    expect(recorder.agentsOf('lockAcquired')).toEqual([1, 0, 2]);
+    expect(memory.words[SERVED / 4]).toBe(1);
+  });
+
+  test('a reader leaves before the writer has counted it', () => {
+    const script = new Scripted([
+      { agent: 0, steps: 1 },
+      before(1, EventKind.signal, INSIDE),
+      { agent: 0, toEnd: true },
+    ]);
+    const { recorder, result } = play([reader(2, 1), writer(2, 1)], script);
+    expect(result.outcome).toBe('completed');
+    expect(recorder.lines().filter((line) => line.includes(` ${INSIDE}:`))).toEqual([
+      `A signal ${INSIDE}: 0 -> 1`,
+      `B signal ${INSIDE}: 1 -> 0`,
+      `B load32 ${INSIDE}: 0 -> 0`,
     ]);
   });
 
   test('a reader leaves between the look of a writer and its wait', () => {
     const script = new Scripted([
       { agent: 0, steps: 1 },
-      before(1, EventKind.wait, LEFT),
+      before(1, EventKind.wait, INSIDE),
       { agent: 0, toEnd: true },
     ]);
     const { recorder, result } = play([reader(2, 1), writer(2, 1)], script);
     expect(result.outcome).toBe('completed');
-    expect(recorder.lines().filter((line) => line.includes(` ${LEFT}:`))).toEqual([
-      `B load32 ${LEFT}: 0 -> 0`,
-      `A signal ${LEFT}: 0 -> 4`,
-      `B wait ${LEFT}: 0 -> 0`,
-      `B load32 ${LEFT}: 4 -> 4`,
+    expect(recorder.lines().filter((line) => line.includes(` ${INSIDE}:`))).toEqual([
+      `B signal ${INSIDE}: 0 -> -1`,
+      `B load32 ${INSIDE}: -1 -> -1`,
+      `A signal ${INSIDE}: -1 -> 0`,
+      `B wait ${INSIDE}: -1 -> -1`,
+      `B load32 ${INSIDE}: 0 -> 0`,
     ]);
   });
 
   test('a writer ends between the look of a reader and its wait', () => {
     const script = new Scripted([
-      before(1, EventKind.add32, ENTERED),
-      { agent: 1, steps: 1 },
-      before(0, EventKind.wait, WRITTEN),
+      before(1, EventKind.cas32, STATE),
+      before(0, EventKind.wait, RELEASED),
       { agent: 1, toEnd: true },
     ]);
     const { recorder, result } = play([reader(2, 1), writer(2, 1)], script);
     expect(result.outcome).toBe('completed');
-    expect(recorder.lines().filter((line) => line.includes(` ${WRITTEN}:`))).toEqual([
-      `A load32 ${WRITTEN}: 0 -> 0`,
-      `B signal ${WRITTEN}: 0 -> 1`,
-      `A wait ${WRITTEN}: 0 -> 0`,
-      `A load32 ${WRITTEN}: 1 -> 1`,
+    expect(recorder.lines().filter((line) => line.includes(` ${RELEASED}:`))).toEqual([
+      `A load32 ${RELEASED}: 0 -> 0`,
+      `B signal ${RELEASED}: 0 -> 1`,
+      `A wait ${RELEASED}: 0 -> 0`,
+      `A load32 ${RELEASED}: 1 -> 1`,
     ]);
   });
 
   test.each([
-    ['before its mark is gone', EventKind.add32, ENTERED, 1],
-    ['between its two stores', EventKind.signal, WRITTEN, 0],
-    ['before it lets the next one go', EventKind.signal, SLOT[1], 0],
-  ] as const)('a reader that arrives %s of a write that ends', (_, kind, at, waits) => {
+    ['before the write is over', EventKind.cas32, STATE, 1],
+    ['before it is handed over', EventKind.add32, STATE, 1],
+    ['between the two steps of the hand-over', EventKind.signal, RELEASED, 0],
+  ] as const)('a reader that arrives %s, another one waiting', (_, kind, at, waits) => {
     const script = new Scripted([
-      before(1, EventKind.load32, LEFT),
-      { agent: 1, steps: 1 },
+      before(1, EventKind.cas32, STATE),
+      { agent: 2, toEnd: true },
       before(1, kind, at),
       { agent: 0, toEnd: true },
       { agent: 1, toEnd: true },
     ]);
-    const { recorder, result } = play([reader(2, 1), writer(2, 1)], script);
+    const { recorder, result } = play([reader(3, 1), writer(3, 1), reader(3, 1)], script);
     expect(result.outcome).toBe('completed');
-    expect(recorder.agentsOf('wait')).toHaveLength(waits);
+    expect(recorder.agentsOf('wait').filter((agent) => agent === 0)).toHaveLength(waits);
+  });
+
+  test('a turn that is granted before its ticket is drawn', () => {
+    const script = new Scripted([
+      before(0, EventKind.cas32, STATE),
+      before(1, EventKind.add32, TICKETS),
+      { agent: 0, toEnd: true },
+      { agent: 1, toEnd: true },
+    ]);
+    const { recorder, result } = play([writer(2, 1), writer(2, 1)], script);
+    expect(result.outcome).toBe('completed');
+    expect(recorder.agentsOf('wait')).toEqual([]);
   });
 
   test('a reader that waits for one write is not kept by the next', () => {
     const script = new Scripted([
-      before(1, EventKind.load32, LEFT),
+      before(1, EventKind.cas32, STATE),
       { agent: 0, toEnd: true },
       { agent: 2, toEnd: true },
       { agent: 1, toEnd: true },
@@ -312,14 +390,11 @@ describe('word by word', () => {
     expect(recorder.agentsOf('lockAcquired')).toEqual([1, 0, 2]);
   });
 
-  test('counts and tickets wrap', () => {
-    const last = 0x7fff_ffff;
-    for (const word of [TICKETS, WRITTEN, AT.lock + 512 + 3 * 64]) memory.words[word / 4] = last;
-    for (const word of [ENTERED, LEFT]) memory.words[word / 4] = -8;
-    const rw = most(() => crew(2, 2), 300);
-    expect(rw).toEqual([2, 1, 1]);
-    expect(memory.words[ENTERED / 4]).toBe(8);
-    expect(memory.words[WRITTEN / 4]).toBe(5 - 0x8000_0000);
+  test('phases and tickets wrap', () => {
+    memory.words[STATE / 4] = 3 * PHASE;
+    memory.words[RELEASED / 4] = 3;
+    for (const word of [TICKETS, SERVED]) memory.words[word / 4] = 0x7fff_ffff;
+    expect(most(() => crew(2, 2), 300)).toEqual([2, 1, 1]);
   });
 });
 
@@ -353,8 +428,9 @@ test.each([
 ] as const)('isContended: held for %s, %s waits: %s', (held, other, isContended) => {
   expect(contention(held, other)).toBe(isContended);
   memory = sandbox();
-  // The second ticket: the mark has the phase bit.
-  drive(writer(2, 1)());
+  // The highest phase.
+  memory.words[STATE / 4] = 3 * PHASE;
+  memory.words[RELEASED / 4] = 3;
   expect(contention(held, other)).toBe(isContended);
 });
 
@@ -405,13 +481,13 @@ test('statistics keep readers and writers apart', () => {
     { agent: 0, toEnd: true },
   ]);
   play([reader(2, 2), writer(2, 1)], script);
-  const none = { acquisitions: 0, contended: 0, waitTotalNs: 0, waits: 0, holds: 0 };
-  expect(row(0, 'read')).toMatchObject({ acquisitions: 2, contended: 1, waits: 1, holds: 1 });
+  const none = { acquisitions: 0, releases: 0, waitTotalNs: 0, holdTotalNs: 0, waits: 0, holds: 0 };
+  expect(row(0, 'read')).toMatchObject({ acquisitions: 2, releases: 2, waits: 1, holds: 1 });
   expect(row(0, 'write')).toEqual(none);
   expect(row(1, 'read')).toEqual(none);
-  expect(row(1, 'write')).toMatchObject({ acquisitions: 1, contended: 1, waits: 1, holds: 1 });
+  expect(row(1, 'write')).toMatchObject({ acquisitions: 1, releases: 1, waits: 1, holds: 1 });
 });
 
-test('the memory of a lock is three lines and a queue', () => {
-  expect([1, 2, 3].map((agents) => RwLock.bytes(agents))).toEqual([576, 640, 768]);
+test('the memory of a lock is five lines and one for each contender, rounded up', () => {
+  expect([1, 2, 3].map((agents) => RwLock.bytes(agents))).toEqual([768, 896, 1152]);
 });

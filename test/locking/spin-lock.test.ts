@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { Order, drive, load32, read32, write32, type Op } from '#port';
 import type { Scheduler } from '../../src/engine/execution.ts';
+import { LockMode } from '../../src/engine/events.ts';
 import type { ExploreMemory } from '../../src/engine/explore-memory.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
 import { RoundRobin } from '../../src/explore/round-robin.ts';
@@ -8,12 +9,14 @@ import { Scripted, type ScriptLine } from '../../src/explore/scripted.ts';
 import { HOLD_SAMPLE } from '../../src/locking/lock-account.ts';
 import { SpinLock } from '../../src/locking/spin-lock.ts';
 import { AT, LOCK_STATISTICS, statisticsOf } from '../fixtures/threads-locking/layout.ts';
-import { play, sandbox } from '../support/executions.ts';
+import { play, sandbox, type Recorder } from '../support/executions.ts';
 import { countedFor } from '../support/lock-statistics.ts';
 
 /** The word of tickets, and slots 0 and 1. */
 const TICKETS = AT.lock;
-const SLOT = [AT.lock + 128, AT.lock + 192] as const;
+const SLOT = [AT.lock + 128, AT.lock + 256] as const;
+/** What coming into line adds to the word: a ticket, and one agent in line. */
+const DRAW = 65_537;
 
 let memory: ExploreMemory;
 beforeEach(() => {
@@ -42,6 +45,14 @@ function contenders(
   });
 }
 
+/** Agents in the order in which they came into line. */
+function arrivalsOf({ events }: Recorder): number[] {
+  const came = events.filter(
+    ({ kind, old, now }) => kind === 'add32' && ((now[0] - old[0]) | 0) === DRAW,
+  );
+  return came.map(({ agent }) => agent);
+}
+
 /** Two plain accesses with a scheduling point between them. */
 function* increment(): Op<void> {
   const seen = read32(AT.counter);
@@ -59,7 +70,7 @@ describe('under any schedule', () => {
       const { recorder, result } = play(agents, new RandomScheduler(seed));
       expect(result.outcome).toBe('completed');
       expect(memory.words[AT.counter / 4]).toBe(6);
-      const drawn = recorder.agentsOf('add32');
+      const drawn = arrivalsOf(recorder);
       expect(recorder.agentsOf('lockAcquired')).toEqual(drawn);
       expect(recorder.agentsOf('lockReleased')).toEqual(drawn);
       arrivals.add(drawn.slice(0, 3).join(''));
@@ -77,8 +88,8 @@ describe('under any schedule', () => {
 
   test('one agent never waits', () => {
     const { result } = play(contenders(1, 5), new RandomScheduler(1));
-    expect(result).toEqual({ outcome: 'completed', steps: 15 });
-    expect(countedFor(memory.words.buffer, 0)).toMatchObject({ acquisitions: 5, contended: 0 });
+    expect(result).toEqual({ outcome: 'completed', steps: 10 });
+    expect(countedFor(memory.words.buffer, 0)).toMatchObject({ acquisitions: 5, waits: 0 });
   });
 
   test('an agent that does not give it back leaves the others waiting', () => {
@@ -92,63 +103,74 @@ describe('under any schedule', () => {
 });
 
 describe('word by word', () => {
-  test('an uncontended lock', () => {
+  test('an uncontended lock: one addition on either side', () => {
     const { recorder } = play(contenders(2, 1).slice(0, 1), new Scripted([]));
     expect(recorder.events).toMatchObject([
-      { agent: 0, kind: 'add32', at: TICKETS, old: [0, 0], now: [1, 0], extra: Order.acquire },
-      { agent: 0, kind: 'load32', at: SLOT[0], old: [0, 0], now: [0, 0], extra: Order.acquire },
-      { agent: 0, kind: 'lockAcquired', at: TICKETS, old: [0, 0], now: [0, 0], extra: 0 },
-      { agent: 0, kind: 'lockReleased', at: TICKETS, old: [0, 0], now: [0, 0], extra: 0 },
-      { agent: 0, kind: 'signal', at: SLOT[1], old: [0, 0], now: [1, 0], extra: Order.release },
+      { kind: 'add32', at: TICKETS, old: [0, 0], now: [DRAW, 0], extra: Order.acquire },
+      { kind: 'lockAcquired', at: TICKETS, now: [0, LockMode.exclusive] },
+      { kind: 'lockReleased', at: TICKETS, now: [0, LockMode.exclusive] },
+      { kind: 'add32', at: TICKETS, old: [DRAW, 0], now: [DRAW - 1, 0], extra: Order.release },
     ]);
-    expect(recorder.events).toHaveLength(5);
+    expect(recorder.events).toHaveLength(4);
   });
 
   test('a contended hand-over', () => {
     const script: ScriptLine[] = [
-      { agent: 0, steps: 2 },
+      { agent: 0, steps: 1 },
       { agent: 1, toEnd: true },
       { agent: 0, toEnd: true },
     ];
     const { recorder } = play(contenders(2, 1), new Scripted(script));
     expect(recorder.lines()).toEqual([
-      `A add32 ${TICKETS}: 0 -> 1`,
-      `A load32 ${SLOT[0]}: 0 -> 0`,
+      `A add32 ${TICKETS}: 0 -> ${DRAW}`,
       `A lockAcquired ${TICKETS}: 0 -> 0`,
       `A lockReleased ${TICKETS}: 0 -> 0`,
-      `B add32 ${TICKETS}: 1 -> 2`,
+      `B add32 ${TICKETS}: ${DRAW} -> ${2 * DRAW}`,
       `B load32 ${SLOT[1]}: 0 -> 0`,
       `B wait ${SLOT[1]}: 0 -> 0`,
+      `A add32 ${TICKETS}: ${2 * DRAW} -> ${2 * DRAW - 1}`,
       `A signal ${SLOT[1]}: 0 -> 1`,
       `B load32 ${SLOT[1]}: 1 -> 1`,
+      `B signal ${SLOT[1]}: 1 -> 0`,
       `B lockAcquired ${TICKETS}: 0 -> 1`,
       `B lockReleased ${TICKETS}: 0 -> 1`,
-      `B signal ${SLOT[0]}: 0 -> 2`,
+      `B add32 ${TICKETS}: ${2 * DRAW - 1} -> ${2 * DRAW - 2}`,
     ]);
   });
 
   test('a hand-over between the look at the slot and the wait', () => {
     const script: ScriptLine[] = [
-      { agent: 0, steps: 2 },
+      { agent: 0, steps: 1 },
       { agent: 1, steps: 2 },
       { agent: 0, toEnd: true },
     ];
     const { recorder, result } = play(contenders(2, 1), new Scripted(script));
     expect(result.outcome).toBe('completed');
-    expect(recorder.lines().slice(6, 9)).toEqual([
+    expect(recorder.lines().slice(6, 10)).toEqual([
       `A signal ${SLOT[1]}: 0 -> 1`,
       `B wait ${SLOT[1]}: 0 -> 0`,
       `B load32 ${SLOT[1]}: 1 -> 1`,
+      `B signal ${SLOT[1]}: 1 -> 0`,
     ]);
+  });
+
+  test('who comes between the two steps of an unlock that nobody waited for goes in at once', () => {
+    const script: ScriptLine[] = [
+      { agent: 0, steps: 2 },
+      { agent: 1, toEnd: true },
+    ];
+    const { recorder } = play(contenders(2, 1), new Scripted(script));
+    expect(recorder.agentsOf('wait')).toEqual([]);
+    expect(recorder.agentsOf('lockAcquired')).toEqual([0, 1]);
   });
 
   test('an unlock wakes the next in line and nobody else', () => {
     const script = new Scripted([
-      { agent: 0, steps: 2 },
+      { agent: 0, steps: 1 },
       { agent: 2, toEnd: true },
       { agent: 3, toEnd: true },
       { agent: 1, toEnd: true },
-      { agent: 0, steps: 1 },
+      { agent: 0, toEnd: true },
       { agent: 2, toEnd: true },
       { agent: 3, toEnd: true },
     ]);
@@ -165,17 +187,16 @@ describe('word by word', () => {
     expect(runnable).toEqual(['0123', '013', '01', '0', '2', '3', '1']);
   });
 
-  test('tickets wrap', () => {
-    const last = 0x7fff_ffff;
-    memory.words[TICKETS / 4] = last;
-    memory.words[SLOT[1] / 4] = last;
+  test('tickets wrap, and a slot that was granted before is waited at again', () => {
+    memory.words[TICKETS / 4] = 0xfffe_0000;
     const { recorder, result } = play(contenders(2, 3, increment), new RandomScheduler(3));
     expect(result.outcome).toBe('completed');
     expect(memory.words[AT.counter / 4]).toBe(6);
-    expect(recorder.agentsOf('lockAcquired')).toEqual(recorder.agentsOf('add32'));
+    expect(recorder.agentsOf('lockAcquired')).toEqual(arrivalsOf(recorder));
+    expect(new Set(recorder.agentsOf('wait'))).toEqual(new Set([0, 1]));
     const tickets = recorder.events.filter(({ kind }) => kind === 'lockAcquired');
-    const wrapped = [0, 1, 2, 3, 4].map((more) => more - 0x8000_0000);
-    expect(tickets.map(({ now }) => now[0])).toEqual([last, ...wrapped]);
+    expect(tickets.map(({ now }) => now[0])).toEqual([0xfffe, 0xffff, 0, 1, 2, 3]);
+    expect(memory.words[TICKETS / 4]).toBe(4 << 16);
   });
 });
 
@@ -193,7 +214,7 @@ function seenWith(drawn: number): boolean {
   });
   play(
     [holder, ...contenders(4, 1).slice(1)],
-    new Scripted([{ agent: 0, steps: 2 }, ...others, { agent: 0, toEnd: true }]),
+    new Scripted([{ agent: 0, steps: 1 }, ...others, { agent: 0, toEnd: true }]),
   );
   return seen[0] as boolean;
 }
@@ -204,12 +225,10 @@ describe('isContended', () => {
   });
 
   test('sees it across the wrap of tickets', () => {
-    memory.words[TICKETS / 4] = 0x7fff_ffff;
-    memory.words[(AT.lock + 128 + 3 * 64) / 4] = 0x7fff_ffff;
+    memory.words[TICKETS / 4] = 0xffff_0000;
     expect(seenWith(0)).toBe(false);
     memory = sandbox();
-    memory.words[TICKETS / 4] = 0x7fff_ffff;
-    memory.words[(AT.lock + 128 + 3 * 64) / 4] = 0x7fff_ffff;
+    memory.words[TICKETS / 4] = 0xffff_0000;
     expect(seenWith(1)).toBe(true);
   });
 });
@@ -246,41 +265,37 @@ describe('a mistake of the holder', () => {
 describe('statistics', () => {
   test('count and time what happened', () => {
     const script: ScriptLine[] = [
-      { agent: 0, steps: 2 },
+      { agent: 0, steps: 1 },
       { agent: 1, toEnd: true },
       { agent: 0, toEnd: true },
     ];
     play(contenders(2, 1), new Scripted(script));
     const { buffer } = memory.words;
-    expect(countedFor(buffer, 0)).toEqual({
-      acquisitions: 1,
-      contended: 0,
-      waitTotalNs: 0,
-      waits: 0,
-      holds: 1,
-    });
-    // B's wait began after its step 4, by the clock of steps, and ended with its second load, step 8.
-    expect(countedFor(buffer, 1)).toEqual({
-      acquisitions: 1,
-      contended: 1,
-      waitTotalNs: 4,
-      waits: 1,
-      holds: 0,
-    });
-    expect(memory.words[(statisticsOf(1) + LOCK_STATISTICS.waitNs) / 4 + 4]).toBe(1);
+    const one = { acquisitions: 1, releases: 1, holds: 1 };
+    expect(countedFor(buffer, 0)).toMatchObject({ ...one, waitTotalNs: 0, waits: 0 });
+    // B's wait began after its step 2, by the clock of steps, and ended when it made its slot ready, step 9.
+    expect(countedFor(buffer, 1)).toMatchObject({ ...one, waitTotalNs: 7, waits: 1 });
+    expect(memory.words[(statisticsOf(1) + LOCK_STATISTICS.waitNs) / 4 + 7]).toBe(1);
   });
 
-  test('time one hold in so many', () => {
+  test('time one hold in so many, the first one included', () => {
     play(contenders(1, 2 * HOLD_SAMPLE + 1, increment), new Scripted([]));
     const block = statisticsOf(0) + LOCK_STATISTICS.holdNs;
-    expect(countedFor(memory.words.buffer, 0)).toMatchObject({ acquisitions: 33, holds: 3 });
-    // Each from the load of its slot to the load inside: one step.
+    const counted = { acquisitions: 2 * HOLD_SAMPLE + 1, holds: 3, holdTotalNs: 3 };
+    expect(countedFor(memory.words.buffer, 0)).toMatchObject(counted);
+    // Each from the addition that took the lock to the load inside: one step.
     expect(memory.words[block / 4 + 1]).toBe(3);
+  });
+
+  test('tell what an agent holds', () => {
+    const lock = lockFor(1);
+    play([() => lock.lock()], new Scripted([]));
+    expect(countedFor(memory.words.buffer, 0)).toMatchObject({ acquisitions: 1, releases: 0 });
   });
 });
 
-test('the memory of a lock is a line for the tickets and a slot for each contender, rounded up', () => {
+test('the memory of a lock is a line for the tickets and one for each contender, rounded up', () => {
   expect([1, 2, 3, 4, 5].map((agents) => SpinLock.bytes(agents))).toEqual([
-    192, 256, 384, 384, 640,
+    256, 384, 640, 640, 1152,
   ]);
 });

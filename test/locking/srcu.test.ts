@@ -112,7 +112,7 @@ describe('word by word', () => {
   test('a grace period looks under the idle index, turns, and looks under the old one', () => {
     const { recorder } = play([synchronizer(0, 1)], new Scripted([]));
     const agents = [0, 1, 2, 3];
-    expect(recorder.events.slice(2, -1).map(({ kind, at, extra }) => [kind, at, extra])).toEqual([
+    expect(recorder.events.slice(1, -1).map(({ kind, at, extra }) => [kind, at, extra])).toEqual([
       ['barrier', 0, 0],
       ['load32', INDEX, Order.once],
       ...agents.map((agent) => ['load32', flag(agent, 1), Order.acquire]),
@@ -140,7 +140,6 @@ describe('word by word', () => {
       `B signal ${flag(1, 1)}: 0 -> 1`,
       `A lockReleased ${INDEX}: 0 -> 0`,
       `A signal ${flag(0, 0)}: 1 -> 0`,
-      expect.stringMatching(/^C signal/),
       `B lockReleased ${INDEX}: 0 -> 0`,
       `B signal ${flag(1, 1)}: 1 -> 0`,
     ]);
@@ -174,7 +173,8 @@ describe('word by word', () => {
     const script = new Scripted([
       { agent: 0, steps: 1 },
       // The first grace period ends: it found no flag under 0.
-      { agent: 1, until: ({ kind }) => kind === EventKind.signal },
+      { agent: 1, steps: 1 },
+      { agent: 1, until: ({ kind }) => kind === EventKind.add32 },
       { agent: 1, steps: 1 },
       to(0, EventKind.load32, AT.ping),
       { agent: 1, toEnd: true },
@@ -196,7 +196,8 @@ describe('word by word', () => {
     };
     const late: ScriptLine[] = [
       { agent: 0, steps: 1 },
-      { agent: 1, until: ({ kind }) => kind === EventKind.signal },
+      { agent: 1, steps: 1 },
+      { agent: 1, until: ({ kind }) => kind === EventKind.add32 },
       { agent: 1, steps: 1 },
       to(0, EventKind.load32, AT.ping),
       { agent: 1, toEnd: true },
@@ -259,16 +260,16 @@ test('statistics keep sections and grace periods apart', () => {
   play([section(0, AT.ping), synchronizer(1, 1)], script);
   const { read, write } = READ_WRITE_STATISTICS;
   const { buffer } = memory.words;
-  expect(countedFor(buffer, 0, read)).toMatchObject({ acquisitions: 1, contended: 0, holds: 1 });
+  expect(countedFor(buffer, 0, read)).toMatchObject({ acquisitions: 1, waits: 0, holds: 1 });
   expect(countedFor(buffer, 1, read)).toMatchObject({ acquisitions: 0 });
   expect(countedFor(buffer, 1, write)).toMatchObject({
     acquisitions: 1,
-    contended: 1,
+    releases: 1,
     waits: 1,
     holds: 0,
   });
 });
 
 test('the memory of a domain is a line, a line for each agent, and a queue', () => {
-  expect([1, 2, 3].map((agents) => Srcu.bytes(agents))).toEqual([448, 640, 896]);
+  expect([1, 2, 3].map((agents) => Srcu.bytes(agents))).toEqual([512, 768, 1152]);
 });

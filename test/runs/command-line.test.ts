@@ -59,8 +59,10 @@ const FIXED_KEYS = [
     ['faults', 'min', 'max', 'mean'].map((key) => `walks.${name}.${key}`),
   ),
   ...CLASSES.flatMap((name) => PERCENTILES.map((key) => `latencyNs.${name}.${key}`)),
-  ...['name', 'mode', 'acquisitions', 'contended'].map((key) => `locks[].${key}`),
-  ...['waitNs', 'holdNs'].flatMap((name) => PERCENTILES.map((key) => `locks[].${name}.${key}`)),
+  ...['name', 'mode', 'type', 'acquisitions', 'contended'].map((key) => `locks[].${key}`),
+  ...['waitNs', 'holdNs'].flatMap((name) =>
+    [...PERCENTILES, 'min', 'total', 'mean'].map((key) => `locks[].${name}.${key}`),
+  ),
   ...['byIpa', 'local', 'range', 'vmid', 'all'].map((key) => `tlbi.${key}`),
   ...['digest', 'pages', 'leaves.4K', 'leaves.2M', 'leaves.1G'].map((key) => `tables.${key}`),
 ];

@@ -151,3 +151,28 @@ test('the engines agree on what does not depend on the schedule', async () => {
     expect(result.check).toEqual({ digest: 'exact', leaves: 16 });
   }
 });
+
+test.each(['threads', 'explore'] as const)(
+  '%s: every kind of lock is counted, the modes apart; nothing is held at the end',
+  async (engine) => {
+    const { locks } = await runSmall(small('write-protect'), { engine });
+    const types = Object.fromEntries(
+      locks.map(({ name, mode, type }) => [`${name} ${mode}`, type]),
+    );
+    expect(types).toMatchObject({
+      'mmu_lock spin': 'spinlock',
+      'mmap_lock read': 'rwsem:R',
+      'slots_lock mutex': 'mutex',
+      'slots_srcu read': 'srcu:R',
+      'slots_srcu write': 'srcu:W',
+    });
+    for (const { acquisitions, contended, waitNs, holdNs, type } of locks) {
+      expect(contended).toBeLessThanOrEqual(acquisitions);
+      expect([waitNs.min === null, waitNs.mean === null]).toEqual(
+        contended === 0 ? [true, true] : [false, false],
+      );
+      // The first hold of each agent is timed.
+      expect(holdNs.mean === null).toBe(type === 'srcu:W');
+    }
+  },
+);

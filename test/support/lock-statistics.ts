@@ -5,8 +5,9 @@ import { LOCK_STATISTICS, statisticsOf } from '../fixtures/threads-locking/layou
 /** What a lock has counted for one agent; histograms as the number of their samples. */
 export interface Counted {
   readonly acquisitions: number;
-  readonly contended: number;
+  readonly releases: number;
   readonly waitTotalNs: number;
+  readonly holdTotalNs: number;
   readonly waits: number;
   readonly holds: number;
 }
@@ -20,12 +21,14 @@ export function countedFor(
   const block = statisticsOf(agent);
   const float = (offset: number): number =>
     new Float64Array(buffer, block + offset, 1)[0] as number;
+  const word = (offset: number): number => new Int32Array(buffer, block + offset, 1)[0] as number;
   const samples = (offset: number): number =>
     new Int32Array(buffer, block + offset, BUCKETS).reduce((sum, bucket) => sum + bucket, 0);
   return {
-    acquisitions: float(row.acquisitions),
-    contended: float(row.contended),
+    acquisitions: word(row.acquisitions),
+    releases: word(row.releases),
     waitTotalNs: float(row.waitTotalNs),
+    holdTotalNs: float(row.holdTotalNs),
     waits: samples(row.waitNs),
     holds: samples(row.holdNs),
   };
