@@ -2,7 +2,7 @@
 import { Piscina } from 'piscina';
 import type { EngineMemory } from '../engine/port.ts';
 import type { SourceEdit } from './edits.ts';
-import { StuckError } from './user-error.ts';
+import { WorkerDied } from './user-error.ts';
 import { workerLaunch, type WorkerEntry, type WorkerPort } from './worker-entry.ts';
 
 /** Memory limits of one worker, MiB: a worker that outgrows them dies, and ends the run. */
@@ -40,7 +40,7 @@ export class AgentPool {
   /**
    * Runs one task on each thread; `onReport` sees each report at once, so that the other threads can be told to stop. A worker that dies
    * takes the others with it.
-   * @throws StuckError when a worker died or its code threw; the cause is that error. The signal's reason when it was aborted.
+   * @throws WorkerDied when a worker died or its code threw: the first that did. The signal's reason when it was aborted.
    */
   async run<Report>(
     tasks: readonly object[],
@@ -50,31 +50,26 @@ export class AgentPool {
     if (tasks.length !== this.#piscina.threads.length) throw new Error('one task per thread');
     const failed = new AbortController();
     const signals = AbortSignal.any([signal, failed.signal]);
-    let first: unknown;
+    let first: WorkerDied | undefined;
     const settled = await Promise.allSettled(
-      tasks.map(async (task) => {
+      tasks.map(async (task, index) => {
         try {
           const report = (await this.#piscina.run(task, { signal: signals })) as Report;
           onReport(report);
           return report;
         } catch (error) {
-          first ??= error;
+          first ??= new WorkerDied(index, error);
           failed.abort();
           throw error;
         }
       }),
     );
     signal.throwIfAborted();
-    if (first !== undefined)
-      throw new StuckError(`a worker died: ${describe(first)}`, { cause: first });
+    if (first !== undefined) throw first;
     return settled.map((result) => (result as PromiseFulfilledResult<Awaited<Report>>).value);
   }
 
   async close(): Promise<void> {
     await this.#piscina.destroy();
   }
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

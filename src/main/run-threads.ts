@@ -1,16 +1,18 @@
 /** Runs on worker threads: one per vCPU and one for the host. */
 import { Stop } from '../engine/port.ts';
 import { Order, drive, store32 } from '#port';
-import { mainAgent } from '../workers/layout.ts';
+import { nameOf } from '../workers/agents.ts';
+import { mainAgent, statisticsOf } from '../workers/layout.ts';
 import type { Duration } from '../workers/rounds.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import type { ThreadReport, ThreadTask } from '../workers/thread-entry.ts';
+import { heldLocks } from './lock-rows.ts';
 import { AgentPool } from './pool.ts';
 import { progressOf } from './progress-of.ts';
 import type { RunOptions } from './run-options.ts';
 import type { SeedRunner } from './seed-runner.ts';
 import { bindSharedWorld, createSharedWorld, type SharedWorld } from './shared-world.ts';
-import { StuckError, UserError } from './user-error.ts';
+import { StuckError, UserError, WorkerDied } from './user-error.ts';
 
 /** How often the main thread looks at a run, milliseconds. */
 const LOOK_MS = 100;
@@ -44,11 +46,14 @@ export class ThreadRunner implements SeedRunner {
     const stopOthers = (report: ThreadReport): void => {
       if (report.end === 'failed') stop(this.shared);
     };
-    endOn(
-      await watched(this.shared, this.#options, seed, (signal) =>
-        this.#pool.run(tasks, signal, stopOthers),
-      ),
-    );
+    try {
+      const reports = await watched(this.shared, this.#options, seed, (signal) =>
+        this.#pool.run<ThreadReport>(tasks, signal, stopOthers),
+      );
+      endOn(reports);
+    } catch (error) {
+      throw error instanceof WorkerDied ? withHolder(error, this.shared) : error;
+    }
   }
 
   async close(): Promise<void> {
@@ -77,6 +82,16 @@ function tasksOf(shared: SharedWorld, options: RunOptions, seed: number): Thread
 /** Every wait of an agent sees this within one slice of its sleep. */
 function stop({ layout }: SharedWorld): void {
   drive(store32(layout.words.stop, Stop.abort, Order.release));
+}
+
+/** Names what the agent held: nobody will give it back. */
+function withHolder(death: WorkerDied, { memory, layout }: SharedWorld): StuckError {
+  const held = heldLocks(memory, statisticsOf(layout, death.task));
+  if (held.length === 0) return death;
+  const holder = nameOf(layout, death.task);
+  return new StuckError(`${death.message}; ${holder} held ${held.join(', ')}`, {
+    cause: death.cause,
+  });
 }
 
 /** An agent that failed is what the others were stopped for. */

@@ -7,3 +7,15 @@ export class UserError extends Error {
 export class StuckError extends Error {
   override readonly name = 'StuckError';
 }
+
+/** A worker died, or its code threw: the cause. */
+export class WorkerDied extends StuckError {
+  /** Which of the tasks it ran. */
+  readonly task: number;
+
+  constructor(task: number, cause: unknown) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    super(`a worker died: ${why}`, { cause });
+    this.task = task;
+  }
+}

@@ -35,6 +35,7 @@ test.each([
     'a worker died: Worker terminated due to reaching memory limit: JS heap out of memory',
   ],
   ['fails', 'vCPU 1: planted failure'],
+  ['holds', 'a worker died: worker exited with code: 7; vCPU 1 held mmu_lock, mmap_lock (read)'],
 ])('a worker that %s while the others wait in a barrier ends the run', async (name, message) => {
   const failure = await failureOf(name);
   expect(failure).toBeInstanceOf(StuckError);
@@ -49,6 +50,10 @@ test('the error of a worker is kept as the cause', async () => {
 test.each([
   ['throws', 'faultline: a worker died: planted bug\n'],
   ['fails', 'faultline: vCPU 1: planted failure\n'],
+  [
+    'holds',
+    'faultline: a worker died: worker exited with code: 7; vCPU 1 held mmu_lock, mmap_lock (read)\n',
+  ],
 ])('on the command line a worker that %s is one line and exit status 3', async (name, line) => {
   const io = fakeIo();
   const status = await main(['run', 'demand-paging', '-v', '2'], io, {
