@@ -46,6 +46,7 @@ function benchScenario(
     contents: bench.batch === 'guest' ? 'page' : 'line',
     slots: [{ base: BASE, bytes: pages * PAGE_BYTES, logging: false }],
     setup: [],
+    ending: [],
     rounds: bench.rounds,
     repeat: 1,
     failures: [],

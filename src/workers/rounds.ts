@@ -1,4 +1,4 @@
-/** The course of a run, the same for every agent: set-up phases once, then rounds, with a barrier after each phase. */
+/** The course of a run, the same for every agent: set-up phases once, then rounds, then ending phases once, with a barrier after each phase. */
 import { Order, add32, count, load32, now, store32, type Op } from '#port';
 import type { Actor } from './actor.ts';
 import { Barrier } from './barrier.ts';
@@ -17,6 +17,7 @@ export function* runAgent(world: World, actor: Actor): Op<void> {
   yield* runPhases(world.scenario.setup, actor, barrier);
   while (yield* hasAnotherRound(world, barrier))
     yield* runPhases(world.scenario.rounds, actor, barrier);
+  yield* runPhases(world.scenario.ending, actor, barrier);
   yield* actor.end();
 }
 
@@ -34,6 +35,7 @@ export function* runConductor(world: World, actor: Actor, duration: Duration): O
     yield* add32(world.layout.words.rounds, 1, Order.once);
     yield* runPhases(world.scenario.rounds, actor, barrier);
   }
+  yield* runPhases(world.scenario.ending, actor, barrier);
   count(STATISTICS.wallNs, now() - since);
   yield* actor.end();
 }

@@ -130,19 +130,25 @@ export interface Scenario {
   readonly repeat: number;
   /** What fails on purpose; one plan for a site at most. */
   readonly failures: readonly FailurePlan[];
+  /** Phases run once after the last round, in order. */
+  readonly ending: readonly Phase[];
+}
+
+/** The phases of a scenario by when they run. */
+export type Course = Pick<Scenario, 'setup' | 'rounds' | 'ending'>;
+
+export function phasesOf({ setup, rounds, ending }: Course): Phase[] {
+  return [...setup, ...rounds, ...ending];
 }
 
 /** Agents of the host: as many as the phase that has most needs, and at least the one that conducts the run. */
-export function hostAgentsOf({ setup, rounds }: Scenario): number {
-  return Math.max(1, ...[...setup, ...rounds].map(({ hosts }) => hosts.length));
+export function hostAgentsOf(course: Course): number {
+  return Math.max(1, ...phasesOf(course).map(({ hosts }) => hosts.length));
 }
 
 /** The programs of the host in all phases. */
-export function hostProgramsOf({
-  setup,
-  rounds,
-}: Pick<Scenario, 'setup' | 'rounds'>): HostProgram[] {
-  return [...setup, ...rounds].flatMap(({ hosts }) => hosts);
+export function hostProgramsOf(course: Course): HostProgram[] {
+  return phasesOf(course).flatMap(({ hosts }) => hosts);
 }
 
 /** Whether some program of the host does this. */

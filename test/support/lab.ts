@@ -187,6 +187,7 @@ export function scenarioOf(overrides: Partial<Scenario> = {}): Scenario {
     rounds: [],
     repeat: 1,
     failures: [],
+    ending: [],
     ...overrides,
   };
 }

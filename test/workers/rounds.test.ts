@@ -76,6 +76,7 @@ function course(seed: number, duration: Duration): { lab: Lab; done: string[][] 
     slots: SLOTS,
     setup: [phase('s1'), phase('s2')],
     rounds: [phase('r1'), phase('r2')],
+    ending: [phase('e1'), phase('e2')],
   });
   const actors = [new Recorder(), new Recorder(), new Recorder()];
   const [first, second, host] = actors as [Recorder, Recorder, Recorder];
@@ -90,11 +91,11 @@ function course(seed: number, duration: Duration): { lab: Lab; done: string[][] 
   return { lab, done: actors.map(({ done }) => done) };
 }
 
-test('everybody: the set-up once, then so many rounds, phase by phase', () => {
+test('everybody: the set-up once, then so many rounds, then the ending once, phase by phase', () => {
   for (let seed = 0; seed < 100; seed++) {
     const { lab, done } = course(seed, { rounds: 3 });
     const rounds = ['r1', 'r2', 'r1', 'r2', 'r1', 'r2'];
-    const all = ['begin', 's1', 's2', ...rounds, 'end'];
+    const all = ['begin', 's1', 's2', ...rounds, 'e1', 'e2', 'end'];
     expect({ seed, done }).toEqual({ seed, done: [all, all, all] });
     expect({ seed, clashes: Recorder.clashes }).toEqual({ seed, clashes: [] });
     expect(read32(lab.world.layout.words.rounds)).toBe(3);
@@ -106,14 +107,14 @@ test('everybody: the set-up once, then so many rounds, phase by phase', () => {
 
 test('no rounds are no rounds', () => {
   const { done } = course(1, { rounds: 0 });
-  expect(done[0]).toEqual(['begin', 's1', 's2', 'end']);
+  expect(done[0]).toEqual(['begin', 's1', 's2', 'e1', 'e2', 'end']);
 });
 
 test('a duration: rounds begin until it is over, and the last one is finished', () => {
   const { lab, done } = course(1, { ns: 500 });
   const rounds = read32(lab.world.layout.words.rounds);
   expect(rounds).toBeGreaterThan(3);
-  expect(done.map(({ length }) => length)).toEqual([1, 1, 1].map(() => 4 + 2 * rounds));
+  expect(done.map(({ length }) => length)).toEqual([1, 1, 1].map(() => 6 + 2 * rounds));
   expect(lab.counter(2, STATISTICS.wallNs)).toBeGreaterThanOrEqual(500);
   expect(lab.counter(2, STATISTICS.wallNs)).toBeLessThan(500 + (2 * 500) / rounds + 200);
 });

@@ -9,7 +9,7 @@ import { drive, read32 } from '#port';
 import { digestTable } from '../../pgtable/digest.ts';
 import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
 import { stage2Wrprotect } from '../../pgtable/stage2-attributes.ts';
-import { does, movesPages, type Phase, type Scenario } from '../../workers/scenario.ts';
+import { does, movesPages, phasesOf, type Phase, type Scenario } from '../../workers/scenario.ts';
 import type { World } from '../../workers/world.ts';
 import { contents } from './contents.ts';
 import { mappedPages } from './mapped.ts';
@@ -143,7 +143,7 @@ function notifierClosed({ layout }: World): Finding[] {
  * (profile `5.10` maps whatever the last fault asked for).
  */
 function mayLackPermissions(scenario: Scenario): boolean {
-  const phases = [...scenario.setup, ...scenario.rounds];
+  const phases = phasesOf(scenario);
   if (phases.some((phase) => phase.guest !== null && phase.hosts.length > 0)) return true;
   const logs = scenario.slots.some((slot) => slot.logging) || does(scenario, 'write-protect');
   return logs && scenario.vcpus > 1 && phases.some(mixesOnSharedPages);

@@ -37,6 +37,7 @@ export interface WorkloadFile {
   slots: SlotEntry[];
   setup: PhaseEntry[];
   rounds: PhaseEntry[];
+  ending: PhaseEntry[];
   repeat: number;
   failures: FailureEntry[];
   explore: {
@@ -200,6 +201,7 @@ const workload: z.ZodType<WorkloadFile> = z.strictObject({
   slots: z.array(slot).min(1),
   setup: z.array(phase).default([]),
   rounds: z.array(phase).default([]),
+  ending: z.array(phase).default([]),
   repeat: repeats.default(1),
   failures: z
     .array(z.strictObject({ site: z.enum(FAILURE_SITES), first: many, every: many.optional() }))

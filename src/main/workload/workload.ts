@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import {
   hostProgramsOf,
   isPageProgram,
+  phasesOf,
   type HostProgram,
   type PatternProgram,
   type Phase,
@@ -97,12 +98,16 @@ class ScenarioBuilder {
 
   build(): Scenario {
     const file = this.#file;
-    const phases = {
+    const course = {
       setup: file.setup.map((entry, i) => this.#phase(entry, ['setup', i])),
       rounds: file.rounds.map((entry, i) => this.#phase(entry, ['rounds', i])),
+      ending: file.ending.map((entry, i) => this.#phase(entry, ['ending', i])),
     };
-    if (phases.setup.length + phases.rounds.length === 0) {
-      throw this.#source.problem([], 'nothing to do: there are no phases in setup or rounds');
+    if (phasesOf(course).length === 0) {
+      throw this.#source.problem(
+        [],
+        'nothing to do: there are no phases in setup, rounds or ending',
+      );
     }
     return {
       name: file.name,
@@ -112,11 +117,11 @@ class ScenarioBuilder {
       vcpus: this.#vcpus,
       machine: this.#machine,
       ipaBits: file.vm.ipaBits,
-      frames: this.#frames(hostProgramsOf(phases)),
+      frames: this.#frames(hostProgramsOf(course)),
       contents: file.vm.contents,
       slots: this.#placement.slots,
-      ...phases,
       failures: this.#failures(),
+      ...course,
       repeat: (this.#isExplore ? file.explore.repeat : undefined) ?? file.repeat,
     };
   }

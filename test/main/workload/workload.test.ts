@@ -29,6 +29,8 @@ rounds:
   - { name: storm, guest: { pattern: zipf, touches: 100, exponent: 0.5 }, hosts: [{ action: write-protect, times: until-done }] }
 repeat: 8
 explore: { size: 16K, repeat: 2, vcpus: 2, touches: 10 }
+ending:
+  - { name: last, hosts: [{ action: write-protect }, { action: write-protect }] }
 `;
 
 function load(text: string | Uint8Array, overrides: Overrides = plain): Scenario {
@@ -79,6 +81,7 @@ function messageOf(run: () => unknown): string {
 test('a workload file becomes a scenario', () => {
   const ram = { base: 0x4000_0000, bytes: 65_536, logging: true };
   const own = { base: 0x8000_0000, bytes: 8192, logging: false };
+  const protect = { action: 'write-protect', times: 1 };
   expect(load(base)).toEqual({
     name: 'sample',
     description: 'A sample.',
@@ -131,6 +134,7 @@ test('a workload file becomes a scenario', () => {
     ],
     repeat: 8,
     failures: [],
+    ending: [{ name: 'last', guest: null, hosts: [protect, protect] }],
   });
 });
 
@@ -150,6 +154,7 @@ rounds: [{ name: r, guest: { pattern: random } }]
       contents: 'page',
       setup: [],
       repeat: 1,
+      ending: [],
     });
   });
 
@@ -389,7 +394,7 @@ describe('places and fields of what is wrong', () => {
   test('a workload without phases has nothing to do', () => {
     const text = 'name: a\ndescription: b\nvcpus: 1\nslots: [{ name: s, base: 0, size: 4K }]\n';
     expect(messageOf(() => load(text))).toBe(
-      'w.yaml:1:1: nothing to do: there are no phases in setup or rounds',
+      'w.yaml:1:1: nothing to do: there are no phases in setup, rounds or ending',
     );
   });
 });
