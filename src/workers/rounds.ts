@@ -29,7 +29,7 @@ export function* runConductor(world: World, actor: Actor, duration: Duration): O
   const since = now();
   yield* runPhases(world.scenario.setup, actor, barrier);
   for (let round = 0; ; round++) {
-    const isOver = 'rounds' in duration ? round >= duration.rounds : now() - since >= duration.ns;
+    const isOver = world.scenario.rounds.length === 0 || isElapsed(duration, round, since);
     yield* store32(world.layout.words.roundDecision, isOver ? 0 : 1, Order.release);
     if (!(yield* hasAnotherRound(world, barrier))) break;
     yield* add32(world.layout.words.rounds, 1, Order.once);
@@ -40,6 +40,11 @@ export function* runConductor(world: World, actor: Actor, duration: Duration): O
   yield* actor.end();
 }
 
+/** Before round `round`, from 0 on, of a run that began at `since`. */
+function isElapsed(duration: Duration, round: number, since: number): boolean {
+  return 'rounds' in duration ? round >= duration.rounds : now() - since >= duration.ns;
+}
+
 function* runPhases(phases: readonly Phase[], actor: Actor, barrier: Barrier): Op<void> {
   for (const phase of phases) {
     yield* actor.perform(phase);
@@ -47,7 +52,10 @@ function* runPhases(phases: readonly Phase[], actor: Actor, barrier: Barrier): O
   }
 }
 
-/** The decision stands from the barrier on; the conductor changes it only after every agent passed the barriers of a round. */
+/**
+ * The decision stands from the barrier on; the conductor changes it only after every agent passed the barriers of a round, and a round
+ * without phases has none: it does not take place.
+ */
 function* hasAnotherRound(world: World, barrier: Barrier): Op<boolean> {
   yield* barrier.arrive();
   return (yield* load32(world.layout.words.roundDecision, Order.acquire)) === 1;

@@ -71,11 +71,15 @@ class Recorder implements Actor {
 
 const phase = (name: string): Phase => ({ name, guest: null, hosts: [] });
 
-function course(seed: number, duration: Duration): { lab: Lab; done: string[][] } {
+function course(
+  seed: number,
+  duration: Duration,
+  rounds: readonly Phase[] = [phase('r1'), phase('r2')],
+): { lab: Lab; done: string[][] } {
   const lab = new Lab({
     slots: SLOTS,
     setup: [phase('s1'), phase('s2')],
-    rounds: [phase('r1'), phase('r2')],
+    rounds,
     ending: [phase('e1'), phase('e2')],
   });
   const actors = [new Recorder(), new Recorder(), new Recorder()];
@@ -108,6 +112,15 @@ test('everybody: the set-up once, then so many rounds, then the ending once, pha
 test('no rounds are no rounds', () => {
   const { done } = course(1, { rounds: 0 });
   expect(done[0]).toEqual(['begin', 's1', 's2', 'e1', 'e2', 'end']);
+});
+
+test('where no phase is in the rounds, set-up and ending are all, however many rounds there are', () => {
+  for (let seed = 0; seed < 100; seed++) {
+    const { lab, done } = course(seed, { rounds: 3 }, []);
+    const all = ['begin', 's1', 's2', 'e1', 'e2', 'end'];
+    expect({ seed, done }).toEqual({ seed, done: [all, all, all] });
+    expect(read32(lab.world.layout.words.rounds)).toBe(0);
+  }
 });
 
 test('a duration: rounds begin until it is over, and the last one is finished', () => {
