@@ -111,6 +111,14 @@ export class DirtyBitmap {
   }
 }
 
+/** Whether a log, which begins with page 0 of a slot, has a page's bit. */
+export function isLogged(log: readonly DirtyWord[], page: number): boolean {
+  const word = log[Math.floor(page / WORD_PAGES)];
+  if (word === undefined) return false;
+  const half = page % WORD_PAGES < HALF_PAGES ? word.lo : word.hi;
+  return (half & bitOf(page)) !== 0;
+}
+
 export function isClean({ lo, hi }: DirtyWord): boolean {
   return (lo | hi) === 0;
 }

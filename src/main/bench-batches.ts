@@ -47,6 +47,7 @@ function benchScenario(
     slots: [{ base: BASE, bytes: pages * PAGE_BYTES, logging: false }],
     setup: [],
     ending: [],
+    dirtyLog: 'harvest',
     rounds: bench.rounds,
     repeat: 1,
     failures: [],

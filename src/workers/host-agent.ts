@@ -7,14 +7,17 @@ import { scattered } from '../engine/splitmix.ts';
 import { discardSlot, enableDirtyLog } from '../kvm/host-operations.ts';
 import type { Hva } from '../machine/address.ts';
 import type { Actor } from './actor.ts';
+import { actOnLog } from './log-actions.ts';
 import { actOnPage } from './page-actions.ts';
 import {
+  isLogProgram,
   isPageProgram,
   type HostProgram,
   type PageProgram,
   type Phase,
   type WholeAction,
 } from './scenario.ts';
+import { noteLogBegun } from './slot-log.ts';
 import type { World } from './world.ts';
 
 /** More than there are agents: each draws from a generator of its own. */
@@ -57,7 +60,10 @@ export class HostAgent implements Actor {
 
   *#pass(program: HostProgram): Op<void> {
     if (isPageProgram(program)) yield* this.#actOnPages(program);
-    else yield* this.#actOnSlots(program.action);
+    else if (isLogProgram(program)) {
+      yield* actOnLog(this.#world, program);
+      yield* this.#letGuestThrough();
+    } else yield* this.#actOnSlots(program.action);
   }
 
   /** The epoch is counted before the change: a write acknowledged in this epoch may have been granted W after it. */
@@ -70,7 +76,7 @@ export class HostAgent implements Actor {
     yield* vm.parts.memslots.readUnlock();
     for (const slot of slots) {
       if (isDiscard) yield* discardSlot(vm, slot);
-      else yield* enableDirtyLog(vm, slot);
+      else if (yield* enableDirtyLog(vm, slot)) yield* noteLogBegun(layout, slot.id);
     }
   }
 
@@ -92,7 +98,7 @@ export class HostAgent implements Actor {
   }
 
   /**
-   * Waits until a faulting access got through, or the guests are done. In 5.10 any invalidation sends every fault in flight back, whatever page
+   * Waits until a faulting access got through, or the guests are done: what a harvest protected is written again first. In 5.10 any invalidation sends every fault in flight back, whatever page
    * it was for: with locks that are handed over in turn, a host that never pauses would keep the guest from ever mapping anything.
    */
   *#letGuestThrough(): Op<void> {

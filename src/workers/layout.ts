@@ -28,7 +28,14 @@ import { FAILURE_SITES, type FailureSite } from '../machine/failure-point.ts';
 import { LAST_LEVEL, stage2Root, type Geometry } from '../machine/geometry.ts';
 import { geometryOf, pageBytesOf } from '../machine/shape.ts';
 import { ANSWER_BYTES, RING_BYTES, type InterconnectLayout } from '../machine/tlbi.ts';
-import { does, hostAgentsOf, type Backing, type Scenario, type Slot } from './scenario.ts';
+import {
+  does,
+  harvestedSlots,
+  hostAgentsOf,
+  type Backing,
+  type Scenario,
+  type Slot,
+} from './scenario.ts';
 import {
   LOCK_NAMES,
   RW_LOCK_NAMES,
@@ -36,6 +43,7 @@ import {
   type LockName,
   type RwLockName,
 } from './statistics.ts';
+import { SLOT_LOG_BYTES, slotLogWords, type SlotLogLayout } from './slot-log.ts';
 import { WORDS, type WordName } from './words.ts';
 
 /** Control words and structures that different agents write stand on lines of their own. */
@@ -43,7 +51,7 @@ const LINE_BYTES = 128;
 /** Bytes kept of a frame when a guest keeps one line of each. */
 const LINE_CONTENT_BYTES = 64;
 /** Bytes of a page's entry in a vCPU's log: see log.ts. */
-export const LOG_ENTRY_BYTES = 16;
+export const LOG_ENTRY_BYTES = 20;
 /** The largest shared memory: 32-bit addresses. */
 export const MEMORY_BYTES_MAX: number = 2 ** 32;
 
@@ -80,6 +88,8 @@ export interface Layout {
   readonly slotsLock: Word;
   readonly slotsSrcu: Word;
   readonly memslots: MemslotsLayout;
+  /** One for each of {@link Layout.slots}. */
+  readonly slotLogs: readonly SlotLogLayout[];
   /** Pages of all slots. */
   readonly pages: number;
   readonly host: HostMemoryLayout;
@@ -165,6 +175,7 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     slotsLock: space.take(Mutex.bytes(agents)),
     slotsSrcu: space.take(Srcu.bytes(agents)),
     memslots: memslotsLayout(space, scenario, words),
+    slotLogs: slotLogLayouts(space, scenario),
     pages,
     host: hostMemoryLayout(space, { geometry, vmas: areas, frames: guestFrames(scenario) }),
     log: space.takePages(vcpus * pages * LOG_ENTRY_BYTES),
@@ -221,6 +232,17 @@ function memslotsLayout(
     arrays: space.take(memslotArraysBytes(ids.length)),
     bitmaps: ids.map((room) => ({ at: space.take(dirtyBitmapBytes(room)), pages: room })),
   };
+}
+
+/** A copy for each slot that some program harvests. */
+function slotLogLayouts(space: Space, scenario: Scenario): SlotLogLayout[] {
+  const harvested = harvestedSlots(scenario);
+  const pageBytes = pageBytesOf(scenario.machine);
+  const contentBytes = contentBytesOf(scenario);
+  return scenario.slots.map(({ bytes }, slot) => ({
+    ...slotLogWords(space.take(SLOT_LOG_BYTES)),
+    copy: harvested.has(slot) ? space.takePages((bytes / pageBytes) * contentBytes) : null,
+  }));
 }
 
 function slotLayouts(scenario: Scenario, areas: readonly VmaSpec[]): SlotLayout[] {

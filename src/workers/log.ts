@@ -5,7 +5,7 @@
 import { read32, write32, type Word } from '#port';
 import { LOG_ENTRY_BYTES, type Layout } from './layout.ts';
 
-const FIELD = { sequence: 0, protectEpoch: 4, discardEpoch: 8, exec: 12 } as const;
+const FIELD = { sequence: 0, protectEpoch: 4, discardEpoch: 8, exec: 12, logEpoch: 16 } as const;
 
 /** One page's entry, epochs as of the last access. */
 export interface LogEntry {
@@ -13,6 +13,8 @@ export interface LogEntry {
   readonly sequence: number;
   /** Write-protections begun when that write was acknowledged. */
   readonly protectEpoch: number;
+  /** Dirty logs that had begun before that write. */
+  readonly logEpoch: number;
   readonly executed: boolean;
 }
 
@@ -27,7 +29,13 @@ export class AccessLog {
   /** Notes an access to `page`. `sequence` is that of a write, 0 otherwise. */
   note(
     page: number,
-    access: { sequence: number; executed: boolean; protectEpoch: number; discardEpoch: number },
+    access: {
+      sequence: number;
+      executed: boolean;
+      protectEpoch: number;
+      logEpoch: number;
+      discardEpoch: number;
+    },
   ): void {
     const at = this.#base + page * LOG_ENTRY_BYTES;
     if (read32(at + FIELD.discardEpoch) !== access.discardEpoch + 1) {
@@ -39,6 +47,7 @@ export class AccessLog {
     if (access.sequence === 0) return;
     write32(at + FIELD.sequence, access.sequence);
     write32(at + FIELD.protectEpoch, access.protectEpoch);
+    write32(at + FIELD.logEpoch, access.logEpoch);
   }
 
   /** Sequence of the last acknowledged write to `page` in this discard epoch, or 0. */
@@ -54,6 +63,7 @@ export class AccessLog {
     return {
       sequence: read32(at + FIELD.sequence),
       protectEpoch: read32(at + FIELD.protectEpoch),
+      logEpoch: read32(at + FIELD.logEpoch),
       executed: read32(at + FIELD.exec) !== 0,
     };
   }

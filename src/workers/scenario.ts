@@ -2,6 +2,7 @@
  * A scenario: what a run does, as plain data. A workload file is validated into one; everything below `main` takes it as legal.
  */
 import type { ProfileName } from '../kvm/profile.ts';
+import type { DirtyLogMode } from '../kvm/dirty-log.ts';
 import type { VmaKind } from '../kvm/host/vma.ts';
 import type { FailurePlan } from '../machine/failure-point.ts';
 import type { MachineShape } from '../machine/shape.ts';
@@ -73,6 +74,10 @@ export const PAGE_ACTIONS = [
 ] as const;
 export type PageAction = (typeof PAGE_ACTIONS)[number];
 
+/** What user space does with the dirty log of a slot: turns it on and off, and harvests it (src/workers/harvest.ts). */
+export const LOG_ACTIONS = ['log-start', 'log-stop', 'harvest'] as const;
+export type LogAction = (typeof LOG_ACTIONS)[number];
+
 /** What it does to all slots at once. */
 export type WholeAction = 'write-protect' | 'discard';
 
@@ -89,15 +94,25 @@ export interface PageProgram extends Repeated {
   readonly pages: number | null;
 }
 
+export interface LogProgram extends Repeated {
+  readonly action: LogAction;
+  /** Index into `Scenario.slots`. */
+  readonly slot: number;
+}
+
 export interface WholeProgram extends Repeated {
   readonly action: WholeAction;
 }
 
 /** What one agent of the host does in a phase. */
-export type HostProgram = PageProgram | WholeProgram;
+export type HostProgram = PageProgram | LogProgram | WholeProgram;
 
 export function isPageProgram(program: HostProgram): program is PageProgram {
   return PAGE_ACTIONS.some((known) => known === program.action);
+}
+
+export function isLogProgram(program: HostProgram): program is LogProgram {
+  return LOG_ACTIONS.some((known) => known === program.action);
 }
 
 /** What vCPUs and host agents do at the same time; a barrier ends it. */
@@ -122,6 +137,8 @@ export interface Scenario {
   readonly frames: number;
   /** What is kept of a guest frame: all of it, or 64 bytes. */
   readonly contents: 'page' | 'line';
+  /** Who clears the bits of a dirty log, and how a log begins. */
+  readonly dirtyLog: DirtyLogMode;
   readonly slots: readonly Slot[];
   /** Phases run once, in order. */
   readonly setup: readonly Phase[];
@@ -151,6 +168,12 @@ export function hostProgramsOf(course: Course): HostProgram[] {
   return phasesOf(course).flatMap(({ hosts }) => hosts);
 }
 
+/** The slots whose dirty log some program harvests, by index. */
+export function harvestedSlots(course: Course): Set<number> {
+  const harvests = hostProgramsOf(course).filter(isLogProgram);
+  return new Set(harvests.filter(({ action }) => action === 'harvest').map(({ slot }) => slot));
+}
+
 /** Whether some program of the host does this. */
 export function does(scenario: Scenario, action: HostProgram['action']): boolean {
   return hostProgramsOf(scenario).some((program) => program.action === action);
@@ -161,10 +184,13 @@ export function agesPages(scenario: Scenario): boolean {
   return does(scenario, 'age') || does(scenario, 'swap');
 }
 
-/** Whether the host may have a page in another place than where a run first saw it, or none: then what is mapped at the end is chance. */
+/**
+ * Whether the host may have a page in another place than where a run first saw it, or none, or takes W from pages one by one: then what is
+ * mapped at the end is chance. Who harvests reads pages that nobody wrote, which are then the zero page until somebody does.
+ */
 export function movesPages(scenario: Scenario): boolean {
   return (
     scenario.slots.some(({ backing }) => backing !== undefined) ||
-    hostProgramsOf(scenario).some(isPageProgram)
+    hostProgramsOf(scenario).some((program) => isPageProgram(program) || isLogProgram(program))
   );
 }

@@ -44,6 +44,9 @@ export interface StatisticsLayout {
   /** Accesses that reached a frame of another page, and the index of the first such page. */
   readonly strayAccesses: number;
   readonly firstStrayPage: number;
+  /** Harvests of dirty logs, and the pages that they copied: host agents only. */
+  readonly harvests: number;
+  readonly pagesCopied: number;
   /** Nanoseconds between the first barrier and the end: host agent only. */
   readonly wallNs: number;
   readonly tlbi: TlbiStatistics;
@@ -102,6 +105,8 @@ function statisticsLayout(): StatisticsLayout {
     firstStalePage: at.counter(),
     strayAccesses: at.counter(),
     firstStrayPage: at.counter(),
+    harvests: at.counter(),
+    pagesCopied: at.counter(),
     wallNs: at.counter(),
     tlbi: { byIpa: at.counter(), local: at.counter(), vmid: at.counter(), all: at.counter() },
     faults: { translation: at.fault(), access: at.fault(), permission: at.fault() },

@@ -27,7 +27,7 @@ import type { Actor } from './actor.ts';
 import { AgentFailure, type FailureKind } from './failure.ts';
 import { AccessLog } from './log.ts';
 import { Touch, expandProgram, type Accesses } from './program.ts';
-import { movesPages, type GuestProgram, type Phase } from './scenario.ts';
+import { does, movesPages, type GuestProgram, type Phase } from './scenario.ts';
 import { STATISTICS, WALKS_MAX, type FaultStatistics } from './statistics.ts';
 import { cpuOf, memcacheFor, type World } from './world.ts';
 
@@ -54,6 +54,8 @@ export class VcpuAgent implements Actor {
   readonly #owners: Int32Array;
   /** Whether the host goes by the guest's progress. */
   readonly #isPaced: boolean;
+  /** Whether dirty logs begin during the run. */
+  readonly #logsBegin: boolean;
   /** Sequence of the last write. */
   #sequence = 0;
   #discardEpoch = 0;
@@ -67,6 +69,7 @@ export class VcpuAgent implements Actor {
     this.#log = new AccessLog(world.layout, id);
     this.#owners = ownersOf(world);
     this.#isPaced = movesPages(world.scenario);
+    this.#logsBegin = does(world.scenario, 'log-start') || does(world.scenario, 'write-protect');
   }
 
   /** Loads the VM's registers onto the CPU: once, before the first phase. */
@@ -117,6 +120,8 @@ export class VcpuAgent implements Actor {
 
   /** One access, repeated until no fault is in its way; then the log entry that acknowledges it. */
   *#touch(ipa: Ipa, page: number, touch: number): Op<void> {
+    // Before the access: a log that has begun misses no write from here on.
+    const logEpoch = this.#logsBegin ? yield* this.#logEpoch() : 0;
     const first = yield* this.#translate(ipa, KINDS[touch] as AccessKind);
     this.#checkOwner(first, page, touch === Touch.write);
     const at = first + this.#id * WORD_BYTES;
@@ -127,7 +132,12 @@ export class VcpuAgent implements Actor {
     } else yield* this.#check(at, page);
     const protectEpoch = yield* load32(this.#world.layout.words.protectEpoch, Order.acquire);
     const executed = touch === Touch.exec;
-    this.#log.note(page, { sequence, executed, protectEpoch, discardEpoch: this.#discardEpoch });
+    const discardEpoch = this.#discardEpoch;
+    this.#log.note(page, { sequence, executed, protectEpoch, logEpoch, discardEpoch });
+  }
+
+  *#logEpoch(): Op<number> {
+    return yield* load32(this.#world.layout.words.logEpoch, Order.acquire);
   }
 
   *#translate(ipa: Ipa, kind: AccessKind): Op<Word> {
@@ -155,8 +165,9 @@ export class VcpuAgent implements Actor {
 
   /** Grows with everything by which the host, or the handler on its behalf, sends the guest back to fault again. */
   #hostChanges(): number {
-    const { protectEpoch, pagesAged, notifierSequence } = this.#world.layout.words;
-    const done = read32(protectEpoch) + read32(pagesAged) + read32(notifierSequence);
+    const { protectEpoch, logActions, pagesAged, notifierSequence } = this.#world.layout.words;
+    const protections = read32(protectEpoch) + read32(logActions);
+    const done = protections + read32(pagesAged) + read32(notifierSequence);
     return done + counted(STATISTICS.retried) + this.#world.failures.struck;
   }
 

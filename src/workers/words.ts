@@ -21,6 +21,8 @@ export type WordName =
   | 'guestProgress'
   | 'pagesAged'
   | 'protectEpoch'
+  | 'logActions'
+  | 'logEpoch'
   | 'discardEpoch'
   | 'stage2Root'
   | 'twinRoot'
@@ -84,6 +86,18 @@ export const WORDS: Readonly<Record<WordName, WordSpec>> = {
     owner: 'host agent',
     writers: 'host agent, before each write-protection of everything',
     meaning: 'write-protections begun',
+    monotone: true,
+  },
+  logActions: {
+    owner: 'run',
+    writers: 'host agents, before each',
+    meaning: 'starts, stops and harvests of dirty logs begun',
+    monotone: true,
+  },
+  logEpoch: {
+    owner: 'run',
+    writers: 'host agents, once nobody writes the slot unseen any more',
+    meaning: 'dirty logs that have begun',
     monotone: true,
   },
   discardEpoch: {

@@ -104,7 +104,7 @@ export function worldOf(scenario: Scenario, layout: Layout, agent: number): Worl
       mmuLock,
     }),
     memslots: memslotsOf(layout, agent),
-    dirtyLogMode: 'harvest',
+    dirtyLogMode: scenario.dirtyLog,
     areas: new HostAreas(host),
     policy: PLAIN_POLICY,
     prepare: points.prepare,

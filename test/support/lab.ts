@@ -188,6 +188,7 @@ export function scenarioOf(overrides: Partial<Scenario> = {}): Scenario {
     repeat: 1,
     failures: [],
     ending: [],
+    dirtyLog: 'harvest',
     ...overrides,
   };
 }

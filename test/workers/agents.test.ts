@@ -155,9 +155,9 @@ describe('a vCPU', () => {
     run(accessesOf([0, Touch.write], [1, Touch.read], [2, Touch.exec], [0, Touch.write]));
     const log = new AccessLog(lab.world.layout, 0);
     expect([0, 1, 2, 3].map((page) => log.entry(page, 0))).toEqual([
-      { sequence: 2, protectEpoch: 5, executed: false },
-      { sequence: 0, protectEpoch: 0, executed: false },
-      { sequence: 0, protectEpoch: 0, executed: true },
+      { sequence: 2, protectEpoch: 5, logEpoch: 0, executed: false },
+      { sequence: 0, protectEpoch: 0, logEpoch: 0, executed: false },
+      { sequence: 0, protectEpoch: 0, logEpoch: 0, executed: true },
       null,
     ]);
     const frame = lab.world.vm.parts.host.lookup(lab.slot.hva);
@@ -303,6 +303,7 @@ test('control words that are called monotone only grow', () => {
   expect([...grown].toSorted()).toEqual([
     'barrierGeneration',
     'guestsFinished',
+    'logEpoch',
     'protectEpoch',
     'rounds',
     'slotsGeneration',

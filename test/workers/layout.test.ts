@@ -25,6 +25,7 @@ import {
   type Layout,
 } from '../../src/workers/layout.ts';
 import type { Scenario } from '../../src/workers/scenario.ts';
+import { SLOT_LOG_BYTES } from '../../src/workers/slot-log.ts';
 import { STATISTICS, WALKS_MAX } from '../../src/workers/statistics.ts';
 import { WORDS, type WordName } from '../../src/workers/words.ts';
 import { PAGE, scenarioOf } from '../support/lab.ts';
@@ -45,6 +46,11 @@ function zoneExtents(name: string, zone: ZoneLayout): Extent[] {
     { name: `${name} meta`, at: meta, bytes: frames * FRAME_META_BYTES, align: LINE },
     { name: `${name} contents`, at: contents, bytes: frames * contentBytes, align: frameBytes },
   ];
+}
+
+function copyExtent({ slots, guestZone }: Layout, slot: number, at: number): Extent {
+  const bytes = (slots[slot]?.pages ?? 0) * guestZone.contentBytes;
+  return { name: `copy ${slot}`, at, bytes, align: PAGE };
 }
 
 /** Every structure of a layout, from the sizes that its users declare. */
@@ -99,6 +105,10 @@ function extentsOf(layout: Layout): Extent[] {
     })),
     { name: 'moves', at: layout.host.moves, bytes: 8, align: LINE },
     { name: 'marks', at: layout.host.pageFlags, bytes: layout.guestZone.frames * 4, align: LINE },
+    ...layout.slotLogs.flatMap(({ begun, copy }, slot) => [
+      { name: `slot log ${slot}`, at: begun, bytes: SLOT_LOG_BYTES, align: LINE },
+      ...(copy === null ? [] : [copyExtent(layout, slot, copy)]),
+    ]),
     { name: 'log', at: layout.log, bytes: vcpus * pages * LOG_ENTRY_BYTES, align: PAGE },
     ...zoneExtents('guest', layout.guestZone),
     ...zoneExtents('tables', layout.tableZone),
@@ -119,6 +129,7 @@ const scenarios: fc.Arbitrary<Scenario> = fc
     scenarioOf({
       ...rest,
       machine: { ...PLAIN_4K, pageShift },
+      rounds: [{ name: 'r', guest: null, hosts: [{ action: 'harvest', slot: 0, times: 1 }] }],
       slots: pages.map((count, i) => {
         return { base: i * 2 ** 28, bytes: count * 2 ** pageShift, logging: false };
       }),

@@ -1,4 +1,11 @@
-import { PAGE_ACTIONS, type HostProgram, type PageAction } from '../../workers/scenario.ts';
+import {
+  LOG_ACTIONS,
+  PAGE_ACTIONS,
+  isLogProgram,
+  type HostProgram,
+  type LogAction,
+  type PageAction,
+} from '../../workers/scenario.ts';
 import type { HostEntry } from './schema.ts';
 import type { Path } from '../field-path.ts';
 import type { YamlSource } from '../yaml-source.ts';
@@ -22,12 +29,34 @@ export function hostProgram(entry: HostEntry, place: HostPlace): HostProgram {
     const slot = place.slotNamed(entry.slot, place.path);
     return { action, times, slot, pages: entry.pages ?? null };
   }
+  if (isLogAction(action)) {
+    refuseKeys(entry, place, ['pages'], 'it is done to the log of a whole slot');
+    return { action, times, slot: place.slotNamed(entry.slot, place.path) };
+  }
   refuseKeys(entry, place, ['slot', 'pages'], 'it is done to every slot');
   return { action, times };
 }
 
 function isPageAction(action: HostEntry['action']): action is PageAction {
   return PAGE_ACTIONS.some((known) => known === action);
+}
+
+function isLogAction(action: HostEntry['action']): action is LogAction {
+  return LOG_ACTIONS.some((known) => known === action);
+}
+
+/** Throws a UserError if two of a phase's programs harvest one slot. `path` is that of their list. */
+export function checkHarvests(
+  programs: readonly HostProgram[],
+  { source, path }: Pick<HostPlace, 'source' | 'path'>,
+): void {
+  const seen = new Set<number>();
+  for (const [i, program] of programs.entries()) {
+    if (!isLogProgram(program) || program.action !== 'harvest') continue;
+    if (seen.has(program.slot))
+      throw source.problem([...path, i], 'a slot is harvested by one program at a time');
+    seen.add(program.slot);
+  }
 }
 
 function checkGuest({ action, times }: HostEntry, { source, path, hasGuest }: HostPlace): void {

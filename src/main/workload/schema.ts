@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { FAILURE_SITES, type FailureSite } from '../../machine/failure-point.ts';
-import { PAGE_ACTIONS, type HostProgram } from '../../workers/scenario.ts';
+import { LOG_ACTIONS, PAGE_ACTIONS, type HostProgram } from '../../workers/scenario.ts';
 import { GRANULES, type Granule } from '../granule.ts';
 import { afterColon, type Path } from '../field-path.ts';
 import type { YamlSource } from '../yaml-source.ts';
@@ -16,6 +16,9 @@ const hostsMax = 16;
 
 /** What the host has behind a slot. */
 const BACKINGS = ['anonymous', 'transparent-huge', 'hugetlb', 'shared'] as const;
+
+/** How dirty bits are cleared. */
+const DIRTY_LOGS = ['harvest', 'clear', 'clear-all-set'] as const;
 
 type Maybe<T> = T | undefined;
 
@@ -33,7 +36,7 @@ export interface WorkloadFile {
     dic: boolean;
     memory?: Maybe<number>;
   };
-  vm: { ipaBits: number; contents: 'page' | 'line' };
+  vm: { ipaBits: number; contents: 'page' | 'line'; dirtyLog: (typeof DIRTY_LOGS)[number] };
   slots: SlotEntry[];
   setup: PhaseEntry[];
   rounds: PhaseEntry[];
@@ -149,7 +152,7 @@ const guest = z.strictObject({
 });
 
 const host = z.strictObject({
-  action: z.enum(['write-protect', 'discard', ...PAGE_ACTIONS]),
+  action: z.enum(['write-protect', 'discard', ...PAGE_ACTIONS, ...LOG_ACTIONS]),
   slot: identifier.optional(),
   pages: many.optional(),
   times: z
@@ -196,6 +199,7 @@ const workload: z.ZodType<WorkloadFile> = z.strictObject({
     .strictObject({
       ipaBits: z.int().min(32).max(52).default(40),
       contents: z.enum(['page', 'line']).default('page'),
+      dirtyLog: z.enum(DIRTY_LOGS).default('harvest'),
     })
     .prefault({}),
   slots: z.array(slot).min(1),

@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import {
   hostProgramsOf,
+  isLogProgram,
   isPageProgram,
   phasesOf,
   type HostProgram,
@@ -11,7 +12,7 @@ import {
 } from '../../workers/scenario.ts';
 import type { FailurePlan } from '../../machine/failure-point.ts';
 import { DEFAULT_PROFILE, type ProfileName } from '../../kvm/profile.ts';
-import { hostProgram } from './hosts.ts';
+import { checkHarvests, hostProgram } from './hosts.ts';
 import { displayName, findWorkload, readText } from '../input-file.ts';
 import { UserError } from '../user-error.ts';
 import {
@@ -119,6 +120,7 @@ class ScenarioBuilder {
       ipaBits: file.vm.ipaBits,
       frames: this.#frames(hostProgramsOf(course)),
       contents: file.vm.contents,
+      dirtyLog: file.vm.dirtyLog === 'clear-all-set' ? 'clearAllSet' : file.vm.dirtyLog,
       slots: this.#placement.slots,
       failures: this.#failures(),
       ...course,
@@ -154,17 +156,19 @@ class ScenarioBuilder {
     const { guest, hosts } = entry;
     if (!guest && hosts.length === 0)
       throw this.#source.problem(path, 'a phase needs a guest program or a host program');
+    const programs = hosts.map((each, i) =>
+      hostProgram(each, {
+        source: this.#source,
+        path: [...path, 'hosts', i],
+        hasGuest: guest !== undefined,
+        slotNamed: (name, where) => this.#slotNamed(name, where).index,
+      }),
+    );
+    checkHarvests(programs, { source: this.#source, path: [...path, 'hosts'] });
     return {
       name: entry.name,
       guest: guest ? this.#guest(guest, [...path, 'guest']) : null,
-      hosts: hosts.map((each, i) =>
-        hostProgram(each, {
-          source: this.#source,
-          path: [...path, 'hosts', i],
-          hasGuest: guest !== undefined,
-          slotNamed: (name, where) => this.#slotNamed(name, where).index,
-        }),
-      ),
+      hosts: programs,
     };
   }
 
@@ -242,8 +246,9 @@ class ScenarioBuilder {
   /** Small slots need little memory: exploring restores it between executions. */
   #frames(programs: readonly HostProgram[]): number {
     const frames = hostFrames(this.#source, this.#file, this.#placement, this.#pagesTouched());
-    // What moves pages needs somewhere to put them.
-    const pages = slotPages(this.#placement) * (programs.some(isPageProgram) ? 2 : 1);
+    // What moves pages needs somewhere to put them, and a harvest the zero page.
+    const isMoving = programs.some((program) => isPageProgram(program) || isLogProgram(program));
+    const pages = slotPages(this.#placement) * (isMoving ? 2 : 1);
     return this.#isExplore ? Math.min(frames, pages) : frames;
   }
 

@@ -92,6 +92,7 @@ test('a workload file becomes a scenario', () => {
     ipaBits: 40,
     frames: 32,
     contents: 'page',
+    dirtyLog: 'harvest',
     slots: [
       ram,
       own,
@@ -163,6 +164,24 @@ rounds: [{ name: r, guest: { pattern: random } }]
   });
 });
 
+test('programs on dirty logs name a slot, and slots may be harvested side by side', () => {
+  const hosts =
+    '[{ action: log-start, slot: own }, { action: harvest }, { action: harvest, slot: own }]';
+  const text = changed('[{ action: write-protect }]', hosts).replace(
+    'contents: page',
+    'dirtyLog: clear-all-set',
+  );
+  const scenario = load(text, { explore: true });
+  expect(scenario.dirtyLog).toBe('clearAllSet');
+  expect(scenario.rounds[0]?.hosts).toEqual([
+    { action: 'log-start', slot: 1, times: 1 },
+    { action: 'harvest', slot: 0, times: 1 },
+    { action: 'harvest', slot: 1, times: 1 },
+  ]);
+  // The zero page needs a frame.
+  expect(scenario.frames).toBe(2 * (4 + 2 * 2));
+});
+
 test('explore makes slots, memory, rounds, touches and vCPUs smaller', () => {
   const scenario = load(base, { explore: true });
   expect(scenario).toMatchObject({ vcpus: 2, repeat: 2, frames: (16 + 2 * 8) / 4 });
@@ -215,6 +234,26 @@ describe('places and fields of what is wrong', () => {
       'memory: 128K',
       'memory: 4G',
       '4:33: machine.memory: 1048576 frames of 4096 bytes and 24 pages in slots do not fit into the 4 GiB that a simulated machine may have',
+    ],
+    [
+      'contents: page',
+      'dirtyLog: never',
+      '5:30: vm.dirtyLog: expected one of "harvest"|"clear"|"clear-all-set"',
+    ],
+    [
+      'hosts: [{ action: write-protect }]',
+      'hosts: [{ action: harvest, pages: 3 }]',
+      '12:49: rounds[0].hosts[0].pages: means nothing with harvest: it is done to the log of a whole slot',
+    ],
+    [
+      'hosts: [{ action: write-protect }]',
+      'hosts: [{ action: log-start, slot: none }]',
+      '12:57: rounds[0].hosts[0].slot: there is no slot none (there are: ram, own)',
+    ],
+    [
+      'hosts: [{ action: write-protect }]',
+      'hosts: [{ action: harvest }, { action: log-stop }, { action: harvest, slot: ram }]',
+      '12:73: rounds[0].hosts[2]: a slot is harvested by one program at a time',
     ],
     ['ipaBits: 40', 'ipaBits: 31', '5:16: vm.ipaBits: too small: expected number to be >=32'],
     ['ipaBits: 40', 'ipaBits: 53', '5:16: vm.ipaBits: too big: expected number to be <=52'],
@@ -601,6 +640,7 @@ describe('the workloads that come with the package', () => {
       'access-flag',
       'demand-paging',
       'failures',
+      'migration',
       'permission-storm',
       'real-program',
       'storm',
