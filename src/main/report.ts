@@ -23,6 +23,7 @@ export function runReport(result: RunResult): string {
     tlbiLine(result),
     tableLine(result),
     ...twinLines(result),
+    ...migrationLines(result),
     retryLine(result),
     ...failureLines(result),
     samplingLine(result),
@@ -135,6 +136,15 @@ function twinLines({ twin }: RunResult): string[] {
   if (twin === undefined) return [];
   const [live, other] = twin.digests;
   return [`twin table: digests ${live} and ${other}, ${twin.equal ? 'equal' : 'different'}`];
+}
+
+function migrationLines({ migration }: RunResult): string[] {
+  if (migration === undefined) return [];
+  const { harvests, pagesCopied, pagesDirty, equal } = migration;
+  return [
+    `dirty logs: ${amount(harvests, 'harvest')} copied ${amount(pagesCopied, 'page')}; ${amount(pagesDirty, 'page')} still dirty, ` +
+      `the copy ${equal ? 'equals' : 'differs from'} guest memory`,
+  ];
 }
 
 function retryLine({ faults }: RunResult): string {

@@ -113,6 +113,16 @@ export interface RunResult {
   };
   /** With `--twin`: digests of the table and of its twin in canonical form, in hex (docs/twin.md). */
   readonly twin?: { readonly digests: readonly [string, string]; readonly equal: boolean };
+  /**
+   * Where dirty logs are harvested: harvests and pages that they copied, and how things stood at the end of the last seed: pages that are
+   * still dirty in the harvested slots, and whether the copies equal guest memory byte for byte.
+   */
+  readonly migration?: {
+    readonly harvests: number;
+    readonly pagesCopied: number;
+    readonly pagesDirty: number;
+    readonly equal: boolean;
+  };
   /** How the table was compared with the reference, and how many leaves the reference has. */
   readonly check: {
     readonly digest: 'exact' | 'after-write-protect' | 'pages';

@@ -95,6 +95,13 @@ function failuresOf({ world }: SharedWorld): NonNullable<RunResult['failures']> 
   });
 }
 
+function migrationOf(totals: Totals, { copies }: Verification): Pick<RunResult, 'migration'> {
+  if (copies === null) return {};
+  const harvests = totals.counter(STATISTICS.harvests);
+  const pagesCopied = totals.counter(STATISTICS.pagesCopied);
+  return { migration: { harvests, pagesCopied, ...copies } };
+}
+
 function resultOf(
   scenario: Scenario,
   options: RunOptions,
@@ -134,6 +141,7 @@ function resultOf(
       leaves: leavesBySize(geometryOf(scenario.machine), verification.leaves),
     },
     ...(verification.twin === null ? {} : { twin: verification.twin }),
+    ...migrationOf(totals, verification),
     check: { digest: verification.comparison, leaves: verification.referenceLeaves },
     ...(scenario.failures.length > 0 ? { failures: run.failures } : {}),
     sampling: { latency: LATENCY_SAMPLE, hold: HOLD_SAMPLE },

@@ -12,6 +12,8 @@ import { stage2Wrprotect } from '../../pgtable/stage2-attributes.ts';
 import { does, movesPages, phasesOf, type Phase, type Scenario } from '../../workers/scenario.ts';
 import type { World } from '../../workers/world.ts';
 import { contents } from './contents.ts';
+import { compareCopies, type CopiesResult } from './copies.ts';
+import { dirtyLogs } from './dirty.ts';
 import { mappedPages } from './mapped.ts';
 import { frameAccounts, referenceCounts } from './frames.ts';
 import { leaves } from './leaves.ts';
@@ -39,6 +41,7 @@ export interface Verification {
   readonly comparison: Comparison;
   readonly referenceLeaves: number;
   readonly twin: TwinResult;
+  readonly copies: CopiesResult;
 }
 
 /**
@@ -66,6 +69,7 @@ export function verify(world: World): Verification {
     ...tableFindings(world, pgt, { scan, hex, reference, pages, comparison }),
     ...scans.flatMap((each) => [...referenceCounts(world, each)]),
     ...frameAccounts(world, scans),
+    ...dirtyLogs(world, pages),
     ...contents(world, pages),
   ];
   return {
@@ -77,6 +81,7 @@ export function verify(world: World): Verification {
     comparison,
     referenceLeaves: pages.length,
     twin,
+    copies: compareCopies(world),
   };
 }
 
