@@ -3,7 +3,9 @@ import { ARMV8_0 } from '../src/machine/features.ts';
 import { pageBytesOf, type MachineShape } from '../src/machine/shape.ts';
 import {
   TRACE_PAGE_BYTES,
+  isSlotProgram,
   movesPages,
+  type Course,
   type Phase,
   type Scenario,
   type Slot,
@@ -69,7 +71,19 @@ export function reshaped(scenario: Scenario, { machine, ipaBits }: Shape): Scena
   const pages = slots.reduce((sum, slot) => sum + slot.bytes / pageBytes, 0);
   // What moves pages needs somewhere to put them.
   const frames = pages * (movesPages(scenario) ? 2 : 1);
-  return { ...folded, machine, ipaBits, slots, frames };
+  const course = movedCourse(folded, 2 ** (ipaBits - 1));
+  return { ...folded, ...course, machine, ipaBits, slots, frames };
+}
+
+/** Addresses that host programs name move with the slots. */
+function movedCourse({ setup, rounds, ending }: Course, half: number): Course {
+  const moved = (phase: Phase): Phase => ({
+    ...phase,
+    hosts: phase.hosts.map((host) =>
+      isSlotProgram(host) ? { ...host, base: half + host.base } : host,
+    ),
+  });
+  return { setup: setup.map(moved), rounds: rounds.map(moved), ending: ending.map(moved) };
 }
 
 function traceOf({ setup, rounds }: Scenario): TraceProgram | null {

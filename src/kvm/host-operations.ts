@@ -2,6 +2,7 @@
 import type { Op } from '#port';
 import { writeProtectSlotLocked } from './dirty-log.ts';
 import { discardRange } from './host/discard.ts';
+import type { HvaRange } from './host/mmu-notifier.ts';
 import { regionOf, setMemoryRegionLocked } from './memslot-update.ts';
 import { SlotFlag, USER_FLAGS, type Memslot } from './memslots.ts';
 import type { Vm } from './vm.ts';
@@ -9,7 +10,7 @@ import type { Vm } from './vm.ts';
 /**
  * Turns dirty logging on, and write-protects all pages; those of a slot that logs already, too. Whether it has just begun to log.
  */
-export function* enableDirtyLog(vm: Vm, { id }: Memslot): Op<boolean> {
+export function* enableDirtyLog(vm: Vm, { id }: Pick<Memslot, 'id'>): Op<boolean> {
   const { memslots } = vm.parts;
   yield* memslots.slotsLock.lock();
   const slot = (yield* memslots.allLocked()).find((candidate) => candidate.id === id);
@@ -48,7 +49,7 @@ function* toggleLogLocked(vm: Vm, slot: Memslot): Op<void> {
 }
 
 /** The host takes a slot's pages back (MADV_DONTNEED), between a start and an end that it tells the VM's notifier. */
-export function* discardSlot(vm: Vm, slot: Memslot): Op<void> {
+export function* discardSlot(vm: Vm, slot: HvaRange): Op<void> {
   const discarded = yield* discardRange(vm.parts.host.mm, slot);
   if (discarded !== 'done') throw new Error(`discarding a slot: ${discarded}`);
 }

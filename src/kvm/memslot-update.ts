@@ -8,6 +8,7 @@ import { writeProtectSlotLocked } from './dirty-log.ts';
 import { ioremap } from './ioremap.ts';
 import { Memslot, SlotFlag, USER_FLAGS, type SlotFields } from './memslots.ts';
 import { applyRange } from './range.ts';
+import { assertUnmapped } from './slot-check.ts';
 import { clip, type UserArea } from './user-areas.ts';
 import type { Vm } from './vm.ts';
 
@@ -126,6 +127,7 @@ function* retire(vm: Vm, slots: readonly Memslot[], old: Memslot): Op<void> {
   const retired: SlotFields = { ...fieldsOf(old), flags: old.flags | SlotFlag.invalid };
   yield* vm.parts.memslots.publish([...without(slots, old), retired]);
   yield* applyRange(vm, old, 'unmap');
+  yield* assertUnmapped(vm, old);
 }
 
 /**

@@ -9,7 +9,7 @@
  *  3. vCPU 0 maps a page of slot 3. Nobody will ever unmap it.
  * With the wait between 2's two halves the page of 3 is mapped before the unmap, and goes with it.
  */
-import { Order, load32, read32, store32, write32, type Op, type Word } from '#port';
+import { Order, load32, read32, signal32, write32, type Op, type Word } from '#port';
 import type { Mutex } from '../locking/mutex.ts';
 import type { Srcu } from '../locking/srcu.ts';
 import { HIGH_WEIGHT, highHalf, lowHalf, type Gfn, type Hva } from '../machine/address.ts';
@@ -40,7 +40,7 @@ export interface BitmapRoom {
 /** Where the slots of a VM live. All words start zeroed. */
 export interface MemslotsLayout {
   readonly pageBytes: number;
-  /** Changes published so far; bit 0 is the array to be read. */
+  /** Waitable: changes published so far; bit 0 is the array to be read. */
   readonly generation: Word;
   /** Two arrays: `memslotArraysBytes(bitmaps.length)` bytes. */
   readonly arrays: Word;
@@ -200,7 +200,7 @@ export class Memslots {
       );
     }
     // The array that this names was given back by the wait of the publication before.
-    yield* store32(this.layout.generation, generation, Order.release);
+    yield* signal32(this.layout.generation, generation, Order.release);
     yield* this.#srcu.synchronize();
   }
 

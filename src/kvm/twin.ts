@@ -130,7 +130,9 @@ export class Twin implements Stage2Operations {
     return same(outcome, yield* this.#other.mapDevice(twin, { ...page, cache: this.#ops }));
   }
 
+  /** The last moment at which there is something to compare. */
   *teardownLocked(pgt: Stage2Pgtable): Op<void> {
+    yield* this.compare(pgt);
     yield* this.#live.teardownLocked(pgt);
     yield* this.#other.teardownLocked(yield* this.pgt());
   }

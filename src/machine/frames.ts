@@ -27,6 +27,8 @@ const POISON_BYTE = 0x6b;
 /** No frame: the zone is exhausted. Never a valid address here, RAM starts higher. */
 export const NO_FRAME: Phys = 0 as Phys;
 
+/** Physical base of device registers: no RAM, and below all of it. */
+export const DEVICE_BASE: Phys = 0x0a00_0000 as Phys;
 /** Physical base of guest RAM and of table pages: apart, so that a dump shows which is which. */
 export const GUEST_RAM_BASE: Phys = 0x8000_0000 as Phys;
 export const TABLE_RAM_BASE: Phys = 0x10_0000_0000 as Phys;
@@ -76,6 +78,12 @@ export class FrameZone {
 
   contains(address: Phys): boolean {
     return address >= this.layout.base && address < this.#end;
+  }
+
+  /** The same of a word of the shared memory. */
+  hasWord(at: Word): boolean {
+    const { contents, frames, contentBytes } = this.layout;
+    return at >= contents && at < contents + frames * contentBytes;
   }
 
   /** A zeroed frame with reference count 1, or {@link NO_FRAME}. Takes the zone lock. */
@@ -295,18 +303,26 @@ export class FrameZone {
   }
 }
 
-/** The machine's memory map. */
+/** The machine's memory map. `devices`: registers, which read as what was written; frames that nobody allocates. */
 export class PhysicalMemory {
   readonly guest: FrameZone;
   readonly tables: FrameZone;
+  readonly devices: FrameZone;
 
-  constructor(guest: FrameZone, tables: FrameZone) {
+  constructor(guest: FrameZone, tables: FrameZone, devices: FrameZone) {
     this.guest = guest;
     this.tables = tables;
+    this.devices = devices;
   }
 
-  /** Byte offset in shared memory of a physical address of either zone. */
+  /** Byte offset in shared memory of a physical address of any zone. */
   wordOf(address: Phys): Word {
-    return address >= TABLE_RAM_BASE ? this.tables.wordOf(address) : this.guest.wordOf(address);
+    if (address >= TABLE_RAM_BASE) return this.tables.wordOf(address);
+    return address >= GUEST_RAM_BASE ? this.guest.wordOf(address) : this.devices.wordOf(address);
+  }
+
+  /** Whose contents a guest reaches by a word: see `FrameZone.ownerAt`. */
+  ownerAt(at: Word): number {
+    return this.devices.hasWord(at) ? this.devices.ownerAt(at) : this.guest.ownerAt(at);
   }
 }

@@ -5,6 +5,7 @@ import type { Geometry } from '../machine/geometry.ts';
 import type { World } from '../workers/world.ts';
 import { granuleOf } from './granule.ts';
 import type { DumpDocument } from './result.ts';
+import { UserError } from './user-error.ts';
 
 /** A table with all that is needed to print it. */
 export interface Snapshot {
@@ -20,7 +21,7 @@ type RunHead = Pick<DumpDocument, 'engine' | 'kvm' | 'seed'>;
 /** Reads the live table. Only while no agent runs. */
 export function takeSnapshot({ vm, scenario }: World, run: RunHead): Snapshot {
   const pgt = drive(vm.pgt());
-  if (pgt === null) throw new Error('a dump without a stage-2 table');
+  if (pgt === null) throw new UserError(`${scenario.name} tears its table down: nothing to dump`);
   const { vtcr, vttbr } = drive(vm.registers());
   const { geometry, iaBits: ipaBits, startLevel, pgdPages: rootPages } = pgt;
   return {

@@ -26,6 +26,7 @@ export function runReport(result: RunResult): string {
     ...migrationLines(result),
     retryLine(result),
     ...failureLines(result),
+    ...exitLines(result),
     samplingLine(result),
     environmentLine(result.environment),
     '',
@@ -159,6 +160,14 @@ function failureLines({ failures = [] }: RunResult): string[] {
   return [`failed on purpose: ${each.join(', ')}`];
 }
 
+function exitLines({ exits }: RunResult): string[] {
+  return exits === 0
+    ? []
+    : [
+        `left to user space, which dropped or repeated them: ${amount(exits, 'access', 'accesses')}`,
+      ];
+}
+
 function samplingLine({ sampling, eventDigest }: RunResult): string {
   const text = `timed: ${oneIn(sampling.latency, 'fault')}, ${oneIn(sampling.hold, 'lock hold')}, every contended wait`;
   return eventDigest === null ? text : `${text}; event digest ${eventDigest}`;
@@ -176,6 +185,8 @@ function verdictLines(result: RunResult): string[] {
   if (result.ok) {
     const { digest, leaves } = result.check;
     const pages = amount(leaves, 'page');
+    if (digest === 'torn-down')
+      return ['PASSED: no table is left, and every page of tables and of guests was given back'];
     if (digest === 'pages')
       return [`PASSED: every leaf maps the host's page, and no write to ${pages} was lost`];
     const how = digest === 'exact' ? '' : ' once all of it was write-protected';

@@ -92,6 +92,8 @@ export interface RunResult {
     readonly retried: number;
     readonly perSecond: number;
   };
+  /** Faulting accesses that were left to user space: writes to read-only memory, and accesses while their slot was away. */
+  readonly exits: number;
   readonly walks: Readonly<Record<FaultClass, WalkCounts>>;
   readonly latencyNs: Readonly<Record<FaultClass, Percentiles>>;
   readonly locks: readonly LockResult[];
@@ -125,7 +127,7 @@ export interface RunResult {
   };
   /** How the table was compared with the reference, and how many leaves the reference has. */
   readonly check: {
-    readonly digest: 'exact' | 'after-write-protect' | 'pages';
+    readonly digest: 'exact' | 'after-write-protect' | 'pages' | 'torn-down';
     readonly leaves: number;
   };
   /** What failed on purpose, of how many attempts, by site; absent without plans. Of the last seed. */

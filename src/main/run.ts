@@ -123,6 +123,7 @@ function resultOf(
     wallSeconds: totals.counter(STATISTICS.wallNs) / 1e9,
     guestAccesses: totals.counter(STATISTICS.accesses),
     faults: totals.faults(),
+    exits: totals.counter(STATISTICS.exits),
     walks: {
       translation: totals.walks('translation'),
       permission: totals.walks('permission'),

@@ -4,19 +4,26 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator';
 import { Order, add32, load32, wait, type Op } from '#port';
 import { scattered } from '../engine/splitmix.ts';
+import { CacheTraps } from '../kvm/cache-toggle.ts';
+import { exitMm } from '../kvm/host/areas.ts';
+import type { VmaSpec } from '../kvm/host/vma.ts';
 import { discardSlot, enableDirtyLog } from '../kvm/host-operations.ts';
 import type { Hva } from '../machine/address.ts';
 import type { Actor } from './actor.ts';
 import { actOnLog } from './log-actions.ts';
 import { actOnPage } from './page-actions.ts';
 import {
+  isDevice,
   isLogProgram,
   isPageProgram,
+  isSlotProgram,
+  isTrapProgram,
   type HostProgram,
   type PageProgram,
   type Phase,
-  type WholeAction,
+  type TrapAction,
 } from './scenario.ts';
+import { actOnSlot } from './slot-actions.ts';
 import { noteLogBegun } from './slot-log.ts';
 import type { World } from './world.ts';
 
@@ -32,10 +39,12 @@ export class HostAgent implements Actor {
   /** Accesses of guests that had got through at the last look. */
   #progress = 0;
   readonly #random: RandomGenerator;
+  readonly #traps: CacheTraps;
 
   constructor(world: World, index: number, seed: number) {
     this.#world = world;
     this.#index = index;
+    this.#traps = new CacheTraps(world.vm);
     this.#random = xoroshiro128plus(scattered(seed * AGENTS_MAX + world.layout.vcpus + index));
   }
 
@@ -62,26 +71,44 @@ export class HostAgent implements Actor {
     if (isPageProgram(program)) yield* this.#actOnPages(program);
     else if (isLogProgram(program)) {
       yield* actOnLog(this.#world, program);
-      yield* this.#letGuestThrough();
-    } else yield* this.#actOnSlots(program.action);
+      yield* this.#letGuestsThrough(program.delay);
+    } else if (isSlotProgram(program)) {
+      yield* actOnSlot(this.#world, program, this.#index);
+      yield* this.#letGuestsThrough(program.delay);
+    } else if (isTrapProgram(program)) {
+      yield* this.#trap(program.action);
+      yield* this.#letGuestsThrough(program.delay);
+    } else if (program.action === 'teardown') yield* exitMm(this.#world.vm.parts.host.mm);
+    else yield* this.#actOnSlots(program.action);
+  }
+
+  /** What a vCPU does that traps, as if by one that runs no guest program: the handlers are for its own thread. */
+  *#trap(action: TrapAction): Op<void> {
+    if (action === 'set-way') {
+      yield* this.#traps.setWay();
+      yield* this.#traps.toggle(false);
+      yield* this.#traps.toggle(true);
+      return;
+    }
+    yield* add32(this.#world.layout.words.mappingsTaken, 1, Order.full);
+    yield* this.#traps.reset();
   }
 
   /** The epoch is counted before the change: a write acknowledged in this epoch may have been granted W after it. */
-  *#actOnSlots(action: WholeAction): Op<void> {
-    const { vm, layout } = this.#world;
+  *#actOnSlots(action: 'write-protect' | 'discard'): Op<void> {
+    const { vm, layout, scenario } = this.#world;
     const isDiscard = action === 'discard';
     yield* add32(isDiscard ? layout.words.discardEpoch : layout.words.protectEpoch, 1, Order.full);
-    yield* vm.parts.memslots.readLock();
-    const slots = yield* vm.parts.memslots.all();
-    yield* vm.parts.memslots.readUnlock();
-    for (const slot of slots) {
-      if (isDiscard) yield* discardSlot(vm, slot);
-      else if (yield* enableDirtyLog(vm, slot)) yield* noteLogBegun(layout, slot.id);
+    for (const [id, slot] of scenario.slots.entries()) {
+      // User space asks for no log of registers.
+      if (isDevice(slot)) continue;
+      if (isDiscard) yield* discardSlot(vm, layout.host.vmas[id] as VmaSpec);
+      else if (yield* enableDirtyLog(vm, { id })) yield* noteLogBegun(layout, id);
     }
   }
 
   /** Contents stay, so no epoch passes. */
-  *#actOnPages({ action, slot, pages: count }: PageProgram): Op<void> {
+  *#actOnPages({ action, slot, pages: count, delay }: PageProgram): Op<void> {
     const { vm, layout } = this.#world;
     const area = layout.host.vmas[slot];
     if (area === undefined) throw new Error(`no slot ${slot}`);
@@ -90,21 +117,22 @@ export class HostAgent implements Actor {
     for (let i = 0; i < (count ?? pages); i++) {
       const page = count === null ? i : uniformInt(this.#random, 0, pages - 1);
       const other = uniformInt(this.#random, 0, pages - 1);
-      if (action === 'age') yield* add32(layout.words.pagesAged, 1, Order.full);
+      if (action === 'age') yield* add32(layout.words.mappingsTaken, 1, Order.full);
       const hva = (area.hva + page * pageBytes) as Hva;
       yield* actOnPage(vm.parts.host.mm, action, hva, (area.hva + other * pageBytes) as Hva);
-      yield* this.#letGuestThrough();
+      yield* this.#letGuestsThrough(delay);
     }
   }
 
   /**
-   * Waits until a faulting access got through, or the guests are done: what a harvest protected is written again first. In 5.10 any invalidation sends every fault in flight back, whatever page
-   * it was for: with locks that are handed over in turn, a host that never pauses would keep the guest from ever mapping anything.
+   * Waits until `accesses` faulting accesses got through since the last time, or the guests are done. In 5.10 any invalidation sends every fault
+   * in flight back, whatever page it was for: with locks that are handed over in turn, a host that never pauses would keep the guest from ever
+   * mapping anything.
    */
-  *#letGuestThrough(): Op<void> {
+  *#letGuestsThrough(accesses: number): Op<void> {
     const { guestProgress } = this.#world.layout.words;
     let now = yield* load32(guestProgress, Order.acquire);
-    while (now === this.#progress && !(yield* this.#areGuestsFinished())) {
+    while (((now - this.#progress) | 0) < accesses && !(yield* this.#areGuestsFinished())) {
       yield* wait(guestProgress, now);
       now = yield* load32(guestProgress, Order.acquire);
     }

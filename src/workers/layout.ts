@@ -16,6 +16,7 @@ import { Srcu } from '../locking/srcu.ts';
 import type { Gfn, Hva } from '../machine/address.ts';
 import { CPU_CACHE_BYTES } from '../machine/cpu.ts';
 import {
+  DEVICE_BASE,
   FRAME_BYTES,
   FRAME_META_BYTES,
   GUEST_RAM_BASE,
@@ -32,6 +33,9 @@ import {
   does,
   harvestedSlots,
   hostAgentsOf,
+  hostProgramsOf,
+  isDevice,
+  isSlotProgram,
   type Backing,
   type Scenario,
   type Slot,
@@ -55,7 +59,7 @@ export const LOG_ENTRY_BYTES = 20;
 /** The largest shared memory: 32-bit addresses. */
 export const MEMORY_BYTES_MAX: number = 2 ** 32;
 
-/** Slot ids that no slot of the scenario has. */
+/** Slot ids that no slot of the scenario has, at the least: for slots that are added. */
 const SPARE_SLOT_IDS = 4;
 
 /** A slot as a run begins with it; its id is its place in {@link Layout.slots}. */
@@ -97,6 +101,8 @@ export interface Layout {
   readonly log: Word;
   readonly guestZone: ZoneLayout;
   readonly tableZone: ZoneLayout;
+  /** Registers of the slots that are devices. */
+  readonly deviceZone: ZoneLayout;
   /** As many frames as there are pages, if the host swaps any out. */
   readonly swapZone: ZoneLayout;
 }
@@ -191,6 +197,14 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
       frameBytes,
       contentBytes: contentBytesOf(scenario),
     }),
+    deviceZone: zone(space, {
+      base: DEVICE_BASE,
+      frames: scenario.slots
+        .filter(isDevice)
+        .reduce((sum, { bytes }) => sum + bytes / frameBytes, 0),
+      frameBytes,
+      contentBytes: contentBytesOf(scenario),
+    }),
     swapZone: zone(space, {
       base: SWAP_BASE,
       frames: does(scenario, 'swap') ? pages : 0,
@@ -199,6 +213,11 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     }),
   };
   return { ...layout, bytes: space.next };
+}
+
+/** The id of the slot that an agent of the host may add. */
+export function spareSlotId({ slots }: Layout, host: number): number {
+  return slots.length + host;
 }
 
 /** Byte offset of a vCPU's memcache. */
@@ -216,7 +235,7 @@ function placed<Name extends string>(
   return Object.fromEntries(entries) as Record<Name, Word>;
 }
 
-/** A bitmap's room for each slot of the scenario, and spare ids with as much as the largest of them. */
+/** A bitmap's room for each slot of the scenario, and for the slot that each host agent may add. */
 function memslotsLayout(
   space: Space,
   scenario: Scenario,
@@ -224,7 +243,8 @@ function memslotsLayout(
 ): MemslotsLayout {
   const pageBytes = pageBytesOf(scenario.machine);
   const pages = scenario.slots.map(({ bytes }) => bytes / pageBytes);
-  const spare = Array.from({ length: SPARE_SLOT_IDS }, () => Math.max(0, ...pages));
+  const spareIds = Math.max(SPARE_SLOT_IDS, hostAgentsOf(scenario));
+  const spare = Array.from({ length: spareIds }, () => Math.max(0, ...pages));
   const ids = [...pages, ...spare];
   return {
     pageBytes,
@@ -259,11 +279,15 @@ function slotLayouts(scenario: Scenario, areas: readonly VmaSpec[]): SlotLayout[
 function areasOf(scenario: Scenario, geometry: Geometry): VmaSpec[] {
   const { pageBytes } = geometry;
   let next: number = HVA_BASE;
+  let device: number = DEVICE_BASE;
   return scenario.slots.map((slot): VmaSpec => {
+    const { bytes } = slot;
     const { kind, pageBytes: hugeBytes, offset } = slot.backing ?? anonymous(pageBytes);
     const hva = areaStart(slot, next, geometry);
-    next = hva + slot.bytes;
-    return { hva, bytes: slot.bytes, kind, hugeBytes, pgoff: offset / pageBytes, isWritable: true };
+    next = hva + bytes;
+    const pgoff = (kind === 'pfnmap' ? device : offset) / pageBytes;
+    if (kind === 'pfnmap') device += bytes;
+    return { hva, bytes, kind, hugeBytes, pgoff, isWritable: true };
   });
 }
 
@@ -315,16 +339,20 @@ function guestFrames(scenario: Scenario): number {
   return scenario.frames + scenario.vcpus;
 }
 
-/** Table pages that a run can need: full caches, the root with its alignment, and every table of every slot. */
+/** Table pages that a run can need: full caches, the root with its alignment, and every table of every slot, wherever it is moved. */
 function tableFrames(scenario: Scenario): number {
   const geometry = geometryOf(scenario.machine);
   const root = stage2Root(geometry, scenario.ipaBits);
+  const moved = hostProgramsOf(scenario)
+    .filter(isSlotProgram)
+    .map(({ slot }) => scenario.slots[slot] as Slot);
   let frames = 2 * root.pages;
-  for (const slot of scenario.slots) {
+  for (const slot of [...scenario.slots, ...moved]) {
     for (let level = root.startLevel; level < LAST_LEVEL; level++) {
       const reach = geometry.sizeOf(level);
       frames += Math.ceil(slot.bytes / reach) + 1;
     }
   }
-  return scenario.vcpus * CACHE_PAGES + (scenario.twin ? 2 : 1) * frames;
+  const caches = scenario.vcpus + moved.length;
+  return caches * CACHE_PAGES + (scenario.twin ? 2 : 1) * frames;
 }

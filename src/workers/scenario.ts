@@ -23,8 +23,15 @@ export interface Slot {
   readonly base: number;
   readonly bytes: number;
   readonly logging: boolean;
+  /** A write of a guest is for user space, which drops it. */
+  readonly isReadonly?: boolean;
   /** Absent: anonymous memory. */
   readonly backing?: Backing;
+}
+
+/** Whether the slot's memory is registers: never executed, logged, discarded or moved. */
+export function isDevice({ backing }: Slot): boolean {
+  return backing?.kind === 'pfnmap';
 }
 
 /** Where a program's touches fall: pages of one slot, all of them ('shared') or this vCPU's equal share ('partitioned'). */
@@ -78,15 +85,30 @@ export type PageAction = (typeof PAGE_ACTIONS)[number];
 export const LOG_ACTIONS = ['log-start', 'log-stop', 'harvest'] as const;
 export type LogAction = (typeof LOG_ACTIONS)[number];
 
-/** What it does to all slots at once. */
-export type WholeAction = 'write-protect' | 'discard';
+/** What it does to a whole slot, and undoes before a pass is over. */
+export const SLOT_ACTIONS = ['add-slot', 'replace-slot', 'move-slot', 'ioremap'] as const;
+export type SlotAction = (typeof SLOT_ACTIONS)[number];
+
+/** What a vCPU does that traps and changes the memory of all: cache maintenance by set/way with caches off and on, a reset. */
+export const TRAP_ACTIONS = ['set-way', 'reset'] as const;
+export type TrapAction = (typeof TRAP_ACTIONS)[number];
+
+/** What it does to all slots at once; 'teardown' is the end of its address space. */
+export const WHOLE_ACTIONS = ['write-protect', 'discard', 'teardown'] as const;
+export type WholeAction = (typeof WHOLE_ACTIONS)[number];
 
 interface Repeated {
   /** How often; null is again and again until the vCPUs of the phase are done. */
   readonly times: number | null;
 }
 
-export interface PageProgram extends Repeated {
+/** What may send guests back that fault meanwhile, and so pauses. */
+interface Paced extends Repeated {
+  /** Faulting accesses of guests that get through between two steps; 0: no pause. */
+  readonly delay: number;
+}
+
+export interface PageProgram extends Paced {
   readonly action: PageAction;
   /** Index into `Scenario.slots`. */
   readonly slot: number;
@@ -94,10 +116,22 @@ export interface PageProgram extends Repeated {
   readonly pages: number | null;
 }
 
-export interface LogProgram extends Repeated {
+export interface LogProgram extends Paced {
   readonly action: LogAction;
   /** Index into `Scenario.slots`. */
   readonly slot: number;
+}
+
+export interface SlotProgram extends Paced {
+  readonly action: SlotAction;
+  /** Index into `Scenario.slots`. */
+  readonly slot: number;
+  /** Guest physical address, whole pages: of the second slot over its memory, or where it goes; where it is, for 'replace-slot'. Of 'ioremap': where the registers are mapped. */
+  readonly base: number;
+}
+
+export interface TrapProgram extends Paced {
+  readonly action: TrapAction;
 }
 
 export interface WholeProgram extends Repeated {
@@ -105,7 +139,8 @@ export interface WholeProgram extends Repeated {
 }
 
 /** What one agent of the host does in a phase. */
-export type HostProgram = PageProgram | LogProgram | WholeProgram;
+export type HostProgram = PacedProgram | WholeProgram;
+export type PacedProgram = PageProgram | LogProgram | SlotProgram | TrapProgram;
 
 export function isPageProgram(program: HostProgram): program is PageProgram {
   return PAGE_ACTIONS.some((known) => known === program.action);
@@ -113,6 +148,29 @@ export function isPageProgram(program: HostProgram): program is PageProgram {
 
 export function isLogProgram(program: HostProgram): program is LogProgram {
   return LOG_ACTIONS.some((known) => known === program.action);
+}
+
+export function isSlotProgram(program: HostProgram): program is SlotProgram {
+  return SLOT_ACTIONS.some((known) => known === program.action);
+}
+
+export function isTrapProgram(program: HostProgram): program is TrapProgram {
+  return TRAP_ACTIONS.some((known) => known === program.action);
+}
+
+/** Whether it pauses between its steps. */
+export function isPaced(program: HostProgram): program is PacedProgram {
+  return 'delay' in program;
+}
+
+/** Whether the host clears access flags: to see what is used, or before it swaps a page out. */
+export function agesPages(scenario: Scenario): boolean {
+  return does(scenario, 'age') || does(scenario, 'swap');
+}
+
+/** Whether a slot of guests is away at times. */
+export function takesSlotsAway(scenario: Scenario): boolean {
+  return does(scenario, 'replace-slot') || does(scenario, 'move-slot');
 }
 
 /** What vCPUs and host agents do at the same time; a barrier ends it. */
@@ -179,18 +237,13 @@ export function does(scenario: Scenario, action: HostProgram['action']): boolean
   return hostProgramsOf(scenario).some((program) => program.action === action);
 }
 
-/** Whether the host clears access flags while the guest runs: what is swapped out is aged first. */
-export function agesPages(scenario: Scenario): boolean {
-  return does(scenario, 'age') || does(scenario, 'swap');
-}
-
 /**
- * Whether the host may have a page in another place than where a run first saw it, or none, or takes W from pages one by one: then what is
- * mapped at the end is chance. Who harvests reads pages that nobody wrote, which are then the zero page until somebody does.
+ * Whether what is mapped at the end is chance: the host may have a page in another place than where a run first saw it, or take mappings away.
+ * Who harvests reads pages that nobody wrote, which are then the zero page until somebody does.
  */
 export function movesPages(scenario: Scenario): boolean {
   return (
     scenario.slots.some(({ backing }) => backing !== undefined) ||
-    hostProgramsOf(scenario).some((program) => isPageProgram(program) || isLogProgram(program))
+    hostProgramsOf(scenario).some(isPaced)
   );
 }

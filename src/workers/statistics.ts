@@ -37,6 +37,8 @@ export type RwLockName = (typeof RW_LOCK_NAMES)[number];
 export interface StatisticsLayout {
   readonly accesses: number;
   readonly retried: number;
+  /** Accesses that were left to user space. */
+  readonly exits: number;
   readonly walks: number;
   readonly staleReads: number;
   /** Page index of the first stale read. */
@@ -100,6 +102,7 @@ function statisticsLayout(): StatisticsLayout {
   const layout = {
     accesses: at.counter(),
     retried: at.counter(),
+    exits: at.counter(),
     walks: at.counter(),
     staleReads: at.counter(),
     firstStalePage: at.counter(),

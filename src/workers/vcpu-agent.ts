@@ -18,17 +18,18 @@ import {
 import { sampleInto } from '../engine/histogram.ts';
 import { handleGuestAbort } from '../kvm/guest-abort.ts';
 import { systemOff } from '../kvm/psci.ts';
-import { Vcpu, type AbortResult } from '../kvm/vcpu.ts';
+import { Vcpu } from '../kvm/vcpu.ts';
 import { mayReach } from '../kvm/host/host-memory.ts';
 import type { Ipa } from '../machine/address.ts';
 import { FAULTED, type AccessKind, type Cpu } from '../machine/cpu.ts';
 import { FSC } from '../machine/syndrome.ts';
 import type { Actor } from './actor.ts';
-import { AgentFailure, type FailureKind } from './failure.ts';
+import { AgentFailure } from './failure.ts';
 import { AccessLog } from './log.ts';
 import { Touch, expandProgram, type Accesses } from './program.ts';
-import { does, movesPages, type GuestProgram, type Phase } from './scenario.ts';
+import { does, hostProgramsOf, isPaced, type GuestProgram, type Phase } from './scenario.ts';
 import { STATISTICS, WALKS_MAX, type FaultStatistics } from './statistics.ts';
+import { UserSpace } from './user-space.ts';
 import { cpuOf, memcacheFor, type World } from './world.ts';
 
 /** Latency is timed for one fault in this many (a power of two), per class. */
@@ -43,16 +44,20 @@ const WORD_BYTES = 8;
 
 const KINDS: readonly AccessKind[] = ['read', 'write', 'exec'];
 
+/** What may let a dirty log begin during a run. */
+const LOG_BEGINNERS = ['log-start', 'write-protect', 'replace-slot'] as const;
+
 export class VcpuAgent implements Actor {
   readonly #world: World;
   readonly #id: number;
   readonly #seed: number;
   readonly #cpu: Cpu;
   readonly #vcpu: Vcpu;
+  readonly #userSpace: UserSpace;
   readonly #log: AccessLog;
   /** Tag of the frame that each page of the slots must have. */
   readonly #owners: Int32Array;
-  /** Whether the host goes by the guest's progress. */
+  /** Whether programs of the host go by the guest's progress. */
   readonly #isPaced: boolean;
   /** Whether dirty logs begin during the run. */
   readonly #logsBegin: boolean;
@@ -66,10 +71,11 @@ export class VcpuAgent implements Actor {
     this.#seed = seed;
     this.#cpu = cpuOf(world, id);
     this.#vcpu = new Vcpu({ memcache: memcacheFor(world, id), retried: STATISTICS.retried });
+    this.#userSpace = new UserSpace(world, id, this.#vcpu);
     this.#log = new AccessLog(world.layout, id);
     this.#owners = ownersOf(world);
-    this.#isPaced = movesPages(world.scenario);
-    this.#logsBegin = does(world.scenario, 'log-start') || does(world.scenario, 'write-protect');
+    this.#isPaced = hostProgramsOf(world.scenario).some(isPaced);
+    this.#logsBegin = LOG_BEGINNERS.some((action) => does(world.scenario, action));
   }
 
   /** Loads the VM's registers onto the CPU: once, before the first phase. */
@@ -118,11 +124,12 @@ export class VcpuAgent implements Actor {
     }
   }
 
-  /** One access, repeated until no fault is in its way; then the log entry that acknowledges it. */
+  /** One access, repeated until no fault is in its way; then the log entry that acknowledges it. A write that user space dropped is none. */
   *#touch(ipa: Ipa, page: number, touch: number): Op<void> {
     // Before the access: a log that has begun misses no write from here on.
     const logEpoch = this.#logsBegin ? yield* this.#logEpoch() : 0;
     const first = yield* this.#translate(ipa, KINDS[touch] as AccessKind);
+    if (first === FAULTED) return;
     this.#checkOwner(first, page, touch === Touch.write);
     const at = first + this.#id * WORD_BYTES;
     let sequence = 0;
@@ -140,6 +147,7 @@ export class VcpuAgent implements Actor {
     return yield* load32(this.#world.layout.words.logEpoch, Order.acquire);
   }
 
+  /** Where the access goes, or {@link FAULTED} if user space made it. */
   *#translate(ipa: Ipa, kind: AccessKind): Op<Word> {
     let at = yield* this.#cpu.access(ipa, kind);
     if (at !== FAULTED) return at;
@@ -151,7 +159,7 @@ export class VcpuAgent implements Actor {
       changes = changesNow;
       if (faults > FAULTS_PER_ACCESS_MAX)
         throw new AgentFailure('livelock', this.#where(ipa, kind));
-      yield* this.#takeFault(ipa, kind);
+      if ((yield* this.#takeFault(ipa, kind)) === 'done') return FAULTED;
       at = yield* this.#cpu.access(ipa, kind);
     }
     if (this.#isPaced) yield* this.#tellProgress();
@@ -165,15 +173,16 @@ export class VcpuAgent implements Actor {
 
   /** Grows with everything by which the host, or the handler on its behalf, sends the guest back to fault again. */
   #hostChanges(): number {
-    const { protectEpoch, logActions, pagesAged, notifierSequence } = this.#world.layout.words;
-    const protections = read32(protectEpoch) + read32(logActions);
-    const done = protections + read32(pagesAged) + read32(notifierSequence);
-    return done + counted(STATISTICS.retried) + this.#world.failures.struck;
+    const { protectEpoch, logActions, mappingsTaken, notifierSequence, slotsGeneration } =
+      this.#world.layout.words;
+    const words = [protectEpoch, logActions, mappingsTaken, notifierSequence, slotsGeneration];
+    const done = words.reduce((sum, at) => sum + read32(at), counted(STATISTICS.retried));
+    return done + this.#world.failures.struck;
   }
 
   /** Until the next access boundary the frame cannot become another page's: whose it is now is whose the access reaches. */
   #checkOwner(at: Word, page: number, isWrite: boolean): void {
-    const owner = this.#world.memory.guest.ownerAt(at);
+    const owner = this.#world.memory.ownerAt(at);
     if (mayReach(this.#owners[page] as number, owner, isWrite)) return;
     if (counted(STATISTICS.strayAccesses) === 0) count(STATISTICS.firstStrayPage, page);
     count(STATISTICS.strayAccesses, 1);
@@ -190,7 +199,7 @@ export class VcpuAgent implements Actor {
   }
 
   /** From the exit to the re-entry. */
-  *#takeFault(ipa: Ipa, kind: AccessKind): Op<void> {
+  *#takeFault(ipa: Ipa, kind: AccessKind): Op<'retry' | 'done'> {
     const statistics = statisticsOf(this.#cpu.fault.type);
     const isSampled = (counted(statistics.faults) & (LATENCY_SAMPLE - 1)) === 0;
     const since = isSampled ? now() : 0;
@@ -200,31 +209,18 @@ export class VcpuAgent implements Actor {
     count(statistics.faults, 1);
     yield* this.#cpu.leaveGuest();
     this.#vcpu.fault = this.#cpu.fault;
+    const slotsSeen = yield* this.#userSpace.slotsSeen();
     const result = yield* handleGuestAbort(this.#world.vm, this.#vcpu);
-    yield* this.#cpu.enterGuest();
-    const walked = counted(STATISTICS.walks) - walks;
     const hasFailed = this.#world.failures.struck > struck;
-    if (walked > 0 || (counted(STATISTICS.retried) === retried && !hasFailed)) {
-      tally(statistics.walks + Math.min(walked, WALKS_MAX) * 4);
-    }
+    const exits = counted(STATISTICS.exits);
+    const answer = yield* this.#userSpace.answer({ ipa, kind, result, slotsSeen, hasFailed });
+    yield* this.#cpu.enterGuest();
+    const isServed =
+      counted(STATISTICS.retried) === retried && counted(STATISTICS.exits) === exits && !hasFailed;
+    const walked = counted(STATISTICS.walks) - walks;
+    if (walked > 0 || isServed) tally(statistics.walks + Math.min(walked, WALKS_MAX) * 4);
     if (isSampled) sampleInto(statistics.latencyNs, now() - since);
-    if (hasFailed && this.#isForgiven(result)) return;
-    if (result !== 'resume')
-      throw new AgentFailure(this.#failureOf(result), this.#where(ipa, kind));
-    if (this.#vcpu.injected !== null) throw new AgentFailure('injected', this.#where(ipa, kind));
-    if (this.#vcpu.signal !== null) throw new AgentFailure('poisoned', this.#where(ipa, kind));
-  }
-
-  /** What a failure on purpose leads to: user space lets the vCPU try again. */
-  #isForgiven(result: AbortResult): boolean {
-    this.#vcpu.signal = null;
-    return result === 'resume' || result === 'noMemory' || result === 'fault';
-  }
-
-  /** A page that the host has no frame for is -EFAULT, too. */
-  #failureOf(result: Exclude<AbortResult, 'resume'>): FailureKind {
-    const isOutOfMemory = result === 'fault' && this.#world.memory.guest.isExhausted;
-    return isOutOfMemory ? 'noMemory' : FAILURE_OF[result];
+    return answer;
   }
 
   #where(ipa: Ipa, kind: AccessKind): string {
@@ -238,16 +234,6 @@ function ownersOf({ layout, vm }: World): Int32Array {
     layout.slots.flatMap(({ hva, pages }) => vm.parts.host.ownerTags(hva, pages)),
   );
 }
-
-const FAILURE_OF = {
-  exit: 'outsideSlots',
-  noSystemCall: 'outsideSlots',
-  fault: 'fault',
-  invalid: 'fault',
-  outOfRange: 'fault',
-  notPermitted: 'fault',
-  noMemory: 'noMemory',
-} as const satisfies Record<Exclude<AbortResult, 'resume'>, string>;
 
 function statisticsOf(type: number): FaultStatistics {
   if (type === FSC.translation) return STATISTICS.faults.translation;

@@ -19,7 +19,7 @@ export type WordName =
   | 'rounds'
   | 'guestsFinished'
   | 'guestProgress'
-  | 'pagesAged'
+  | 'mappingsTaken'
   | 'protectEpoch'
   | 'logActions'
   | 'logEpoch'
@@ -72,14 +72,15 @@ export const WORDS: Readonly<Record<WordName, WordSpec>> = {
   },
   guestProgress: {
     owner: 'run',
-    writers: 'every vCPU, where the host moves pages',
+    writers: 'every vCPU, where programs of the host pause',
     meaning: 'waitable: faulting accesses that got through, and guest programs that ended',
     monotone: true,
   },
-  pagesAged: {
+  mappingsTaken: {
     owner: 'run',
     writers: 'host agents',
-    meaning: 'pages whose access flag the host cleared: the next access faults',
+    meaning:
+      'times that the host took access flags or mappings away without a notifier: the next access faults',
     monotone: true,
   },
   protectEpoch: {
@@ -139,7 +140,7 @@ export const WORDS: Readonly<Record<WordName, WordSpec>> = {
   slotsGeneration: {
     owner: 'slots_lock',
     writers: 'changes of memslots',
-    meaning: 'memslots published; bit 0: which of the two arrays is read, under SRCU',
+    meaning: 'waitable: memslots published; bit 0: which of the two arrays is read, under SRCU',
     monotone: true,
   },
   tlbiClaimed: {

@@ -5,7 +5,6 @@ import { HostMemory } from '../kvm/host/host-memory.ts';
 import type { Pinned } from '../kvm/host/pinned.ts';
 import { Memcache } from '../kvm/memcache.ts';
 import { KvmNotifier } from '../kvm/kvm-notifier.ts';
-import { setMemoryRegion } from '../kvm/memslot-update.ts';
 import { Memslots, SlotFlag } from '../kvm/memslots.ts';
 import { Notifier } from '../kvm/notifier.ts';
 import { PROFILES, twinOf } from '../kvm/profile.ts';
@@ -19,7 +18,7 @@ import { Mutex } from '../locking/mutex.ts';
 import { RwLock } from '../locking/rw-lock.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
 import { Srcu } from '../locking/srcu.ts';
-import type { Hva, Vmid } from '../machine/address.ts';
+import type { Hva, Phys, Vmid } from '../machine/address.ts';
 import { CPU_CACHE_BYTES, Cpu } from '../machine/cpu.ts';
 import { FailingZone } from '../machine/failure-point.ts';
 import { FrameZone, PhysicalMemory } from '../machine/frames.ts';
@@ -29,6 +28,7 @@ import { Failures } from './failures.ts';
 import { memcacheOf, type Layout, type SlotLayout } from './layout.ts';
 import { stage2Config } from '../pgtable/stage2-init.ts';
 import { agesPages, movesPages, type Scenario } from './scenario.ts';
+import { requestRegionLocked } from './slot-request.ts';
 import { STATISTICS, type LockName } from './statistics.ts';
 
 /** VMID 0 belongs to the host. */
@@ -53,6 +53,8 @@ export function worldOf(scenario: Scenario, layout: Layout, agent: number): Worl
   const memory = new PhysicalMemory(
     new FailingZone(layout.guestZone, spinLock(layout, 'guest_zone'), points['guest-page']),
     new FailingZone(layout.tableZone, spinLock(layout, 'table_zone'), points['table-page']),
+    // Nobody allocates there: any lock will do.
+    new FrameZone(layout.deviceZone, spinLock(layout, 'guest_zone')),
   );
   const interconnect = new Interconnect(layout.interconnect, STATISTICS.tlbi);
   const mmuLock = spinLock(layout, 'mmu_lock');
@@ -162,26 +164,33 @@ function memslotsOf(layout: Layout, agent: number): Memslots {
   });
 }
 
-/**
- * Creates the VM: the slots of the scenario, then its table, so that slots have nothing to clean. False without memory for the root. User
- * space tries again what fails on purpose.
- */
+/** Creates the VM: its table, then the slots of the scenario. False without memory for the root. User space tries again what fails on purpose. */
 export function* createVm(world: World): Op<boolean> {
   const { scenario, layout, vm, failures } = world;
-  for (const [id, { base: ipa, bytes, logging }] of scenario.slots.entries()) {
+  const isFirst = yield* vm.initStage2();
+  if (!isFirst && !(failures.struck > 0 && (yield* vm.initStage2()))) return false;
+  const { slotsLock } = vm.parts.memslots;
+  yield* slotsLock.lock();
+  for (const [id, { base: ipa, bytes, logging, isReadonly = false }] of scenario.slots.entries()) {
     const { hva } = layout.slots[id] as SlotLayout;
-    const flags = logging ? SlotFlag.logDirty : 0;
-    const region = { id, ipa, hva, bytes, flags };
-    let struck = failures.struck;
-    let outcome = yield* setMemoryRegion(vm, region);
-    while (outcome === 'noMemory' && failures.struck > struck) {
-      struck = failures.struck;
-      outcome = yield* setMemoryRegion(vm, region);
-    }
+    const flags = (logging ? SlotFlag.logDirty : 0) | (isReadonly ? SlotFlag.readonly : 0);
+    const outcome = yield* requestRegionLocked(world, { id, ipa, hva, bytes, flags });
     if (outcome !== 'ok') throw new Error(`slot ${id} of ${scenario.name}: ${outcome}`);
   }
-  const struck = failures.struck;
-  return (yield* vm.initStage2()) || (failures.struck > struck && (yield* vm.initStage2()));
+  yield* slotsLock.unlock();
+  yield* ownDevices(layout, vm);
+  return true;
+}
+
+/** Device registers are their pages' for good. */
+function* ownDevices(layout: Layout, { parts }: Vm): Op<void> {
+  const { host, memory, geometry } = parts;
+  for (const { hva, bytes, kind, pgoff } of layout.host.vmas) {
+    if (kind !== 'pfnmap') continue;
+    const tags = host.ownerTags(hva, bytes / geometry.pageBytes);
+    for (const [i, tag] of tags.entries())
+      yield* memory.devices.own(((pgoff + i) * geometry.pageBytes) as Phys, tag);
+  }
 }
 
 /** The physical CPU of a vCPU. */

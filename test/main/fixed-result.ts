@@ -21,6 +21,7 @@ export const fixedResult: RunResult = {
     retried: 12,
     perSecond: 106_217.2,
   },
+  exits: 0,
   walks: {
     translation: { faults: 4096, min: 1, max: 1, mean: 1 },
     permission: { faults: 126_976, min: 1, max: 2, mean: 1.25 },

@@ -17,6 +17,7 @@ type Action = PageProgram['action'];
 const pass = (action: Action, pages: number | null = null): PageProgram => ({
   action,
   times: 1,
+  delay: 1,
   slot: 0,
   pages,
 });

@@ -59,7 +59,7 @@ const during = (...hosts: readonly HostProgram[]): Phase => ({
 });
 const between = (...hosts: readonly HostProgram[]): Phase => ({ name: 'host', guest: null, hosts });
 
-const harvest = { action: 'harvest', slot: 0, times: 1 } as const;
+const harvest = { action: 'harvest', slot: 0, times: 1, delay: 1 } as const;
 const start = { ...harvest, action: 'log-start' } as const;
 const stop = { ...harvest, action: 'log-stop' } as const;
 const harvests = { ...harvest, times: null } as const;
@@ -148,7 +148,7 @@ describe('what a harvest copies', () => {
     async (dirtyLog) => {
       const moves = (['migrate', 'swap', 'merge', 'protect'] as const).map(
         (action): HostProgram => {
-          return { action, slot: 0, pages: 3, times: null };
+          return { action, slot: 0, pages: 3, times: null, delay: 1 };
         },
       );
       const guest = touch({ writes: 0.7, touches: 25 });

@@ -46,7 +46,7 @@ class OneMemory extends PhysicalMemory {
   readonly #zones: readonly FrameZone[];
 
   constructor(own: PhysicalMemory, zones: readonly FrameZone[]) {
-    super(own.guest, own.tables);
+    super(own.guest, own.tables, own.devices);
     this.#zones = zones;
   }
 

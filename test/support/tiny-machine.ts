@@ -126,6 +126,7 @@ export class TinyMachine {
     const memory = new PhysicalMemory(
       zoneOf(this.guestZone, this.#locks[0], 'guest_zone'),
       zoneOf(this.tableZone, this.#locks[1], 'table_zone'),
+      zoneOf({ ...this.guestZone, frames: 0 }, this.#locks[0], 'guest_zone'),
     );
     const interconnect = new Interconnect(this.interconnect, STATISTICS.tlbi);
     const cpu = (id: number): Cpu =>

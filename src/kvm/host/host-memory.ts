@@ -83,9 +83,11 @@ export class HostMemory {
     );
   }
 
-  /** The frame that the page table has behind `hva`, or {@link NO_FRAME}: for checks while nothing runs. */
+  /** The frame that the page table, or a device, has behind `hva`, or {@link NO_FRAME}: for checks while nothing runs. */
   lookup(hva: Hva): Phys {
     const { table, pages } = this.mm;
+    const device = this.#deviceOf(hva);
+    if (device !== null) return device.frame;
     const entry = table.find(hva);
     const state = stateOf(entry.pte);
     const isPresent = state === HostState.page || state === HostState.zero;
@@ -94,16 +96,24 @@ export class HostMemory {
 
   /** Whether the page table lets the page of `hva` be written: for checks while nothing runs. */
   isWritable(hva: Hva): boolean {
-    return isWritable(this.mm.table.find(hva).pte);
+    return this.#deviceOf(hva)?.isWritable ?? isWritable(this.mm.table.find(hva).pte);
   }
 
-  /** Where the contents of the page of `hva` are, in a frame or in swap; null for a page never written: for checks while nothing runs. */
+  /** Where the contents of the page of `hva`, no device's, are, in a frame or in swap; null for a page never written: for checks while nothing runs. */
   contentsOf(hva: Hva): Word | null {
     const { table, swap, pages } = this.mm;
     const entry = table.find(hva);
     if (stateOf(entry.pte) === HostState.swapped) return swap.wordOf(swapPlace(this.mm, entry));
     const frame = this.lookup(hva);
     return frame === NO_FRAME ? null : pages.frames.wordOf(frame);
+  }
+
+  /** Of device memory, which needs no entry to be there. */
+  #deviceOf(hva: Hva): { readonly frame: Phys; readonly isWritable: boolean } | null {
+    const area = this.mm.vmas.covering(hva);
+    if (area === null || area.kind !== 'pfnmap') return null;
+    const frame = area.pgoff * this.mm.geometry.pageBytes + hva - area.hva;
+    return { frame: frame as Phys, isWritable: area.isWritable };
   }
 
   /**

@@ -6,6 +6,7 @@
  * |---|---|
  * | `n > 0` | page `n - 1` of the address space, alone |
  * | `OWNER_SHARED - n` | page `n` of the shared object |
+ * | `OWNER_DEVICE - n` | registers of the page with the number `n` of physical memory |
  * | `OWNER_ZERO`, `OWNER_MERGED` | nobody may write: the zero pages; pages that were equal |
  * | `OWNER_POISONED` | broken memory, never handed out again |
  * | 0 | free, being moved, or not yet mapped |
@@ -20,6 +21,8 @@ export const OWNER_ZERO = -1;
 export const OWNER_MERGED = -2;
 export const OWNER_POISONED = -3;
 const OWNER_SHARED = -4;
+/** Below the tags of every shared object. */
+const OWNER_DEVICE = -(2 ** 30);
 
 /** Bits of a frame's flags. `offLru`: somebody took the page off the lists of pages that age, to move it. */
 export const PageFlag = { accessed: 1, dirty: 2, offLru: 4 } as const;
@@ -38,6 +41,7 @@ export class Pages {
   /** The tag that a frame of this page has unless it is the zero page or merged. */
   ownerTag(area: VmArea, hva: Hva): number {
     const page = (address: number): number => Math.floor(address / this.#pageBytes);
+    if (area.kind === 'pfnmap') return OWNER_DEVICE - area.pgoff - page(hva - area.hva);
     if (area.kind === 'shared') return OWNER_SHARED - area.pgoff - page(hva - area.hva);
     return page(hva - HVA_BASE) + 1;
   }

@@ -2,16 +2,25 @@
  * Each vCPU's word in each page holds its last acknowledged write, or the zero of a fresh page: in the page's frame, or in swap. A page that the
  * host has nothing for holds zeros.
  */
-import { drive, high, load64, Order } from '#port';
+import { drive, high, load64, Order, type Word } from '#port';
+import type { Hva } from '../../machine/address.ts';
 import type { World } from '../../workers/world.ts';
 import type { ReferencePage } from './reference.ts';
 import type { Finding } from './verify.ts';
 
 const WORD_BYTES = 8;
 
+/** Registers, or wherever the host has the page. */
+function baseOf({ vm, memory }: World, hva: Hva): Word | null {
+  const frame = vm.parts.host.lookup(hva);
+  return memory.devices.contains(frame)
+    ? memory.devices.wordOf(frame)
+    : vm.parts.host.contentsOf(hva);
+}
+
 export function* contents(world: World, pages: readonly ReferencePage[]): Iterable<Finding> {
   for (const { hva, ipa, entries } of pages) {
-    const base = world.vm.parts.host.contentsOf(hva);
+    const base = baseOf(world, hva);
     for (const [vcpu, entry] of entries.entries()) {
       const at = base === null ? null : base + vcpu * WORD_BYTES;
       const sequence = at === null ? 0 : drive(load64(at, Order.once));

@@ -60,7 +60,9 @@ function pagesOf(
       ipa: slot.ipa + i * slot.pageBytes,
       hva: slot.hvaOf((slot.baseGfn + i) as Gfn),
       frame: vm.parts.host.lookup(slot.hvaOf((slot.baseGfn + i) as Gfn)),
-      writable: !slot.isLogging() || entries.some((entry) => wrote(entry, protectEpoch)),
+      writable:
+        !slot.isReadonly &&
+        (!slot.isLogging() || entries.some((entry) => wrote(entry, protectEpoch))),
       executable: vm.parts.features.dic || entries.some((entry) => entry?.executed === true),
       entries,
     });

@@ -5,7 +5,7 @@
  * With a host that write-protects while vCPUs write, W may be missing where the reference allows it; then the table is compared
  * once more, exactly, after everything was write-protected.
  */
-import { drive, read32 } from '#port';
+import { drive } from '#port';
 import { digestTable } from '../../pgtable/digest.ts';
 import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
 import { stage2Wrprotect } from '../../pgtable/stage2-attributes.ts';
@@ -19,6 +19,8 @@ import { frameAccounts, referenceCounts } from './frames.ts';
 import { leaves } from './leaves.ts';
 import { referenceDigest, referenceOf, type ReferencePage } from './reference.ts';
 import { scanTable, type TableScan } from './scan.ts';
+import { notifierClosed } from './notifier.ts';
+import { tornDown } from './torn-down.ts';
 import { compareTwin, twinDifference, type TwinResult } from './twin.ts';
 
 /** One thing that is wrong. */
@@ -46,16 +48,17 @@ export interface Verification {
 
 /**
  * `exact`: the table has the reference's leaves and no others; `after-write-protect`: the same but for W, and exactly once W is gone
- * everywhere; `pages`: the host moved pages, so leaves may be missing, and those that stand are the host's pages.
+ * everywhere; `pages`: the host moved pages, so leaves may be missing, and those that stand are the host's pages; `torn-down`:
+ * there is no table any more.
  */
-export type Comparison = 'exact' | 'after-write-protect' | 'pages';
+export type Comparison = 'exact' | 'after-write-protect' | 'pages' | 'torn-down';
 
 /** Findings that are shown; the rest is counted. */
 export const FINDINGS_MAX = 20;
 
 export function verify(world: World): Verification {
   const pgt = drive(world.vm.pgt());
-  if (pgt === null) throw new Error('verification without a stage-2 table');
+  if (pgt === null) return tornDown(world);
   const pages = referenceOf(world);
   const scan = drive(scanTable(pgt));
   const scans = twinScanned(world, scan);
@@ -133,13 +136,6 @@ function afterWriteProtect(
     if (outcome !== 'ok') throw new Error(`write-protecting a slot: ${outcome}`);
   }
   return sameDigest(drive(digestTable(pgt)).hex(), referenceDigest(pgt, pages, false).hex());
-}
-
-function notifierClosed({ layout }: World): Finding[] {
-  const open = read32(layout.words.notifierCount);
-  return open === 0
-    ? []
-    : [{ verdict: 'notifier-open', message: `${open} notifier invalidations are open` }];
 }
 
 /**

@@ -1,11 +1,18 @@
 import {
   LOG_ACTIONS,
   PAGE_ACTIONS,
+  SLOT_ACTIONS,
+  TRAP_ACTIONS,
+  isDevice,
   isLogProgram,
   type HostProgram,
   type LogAction,
   type PageAction,
+  type Slot,
+  type SlotAction,
+  type TrapAction,
 } from '../../workers/scenario.ts';
+import { checkRange, type IpaSpace } from './ipa-space.ts';
 import type { HostEntry } from './schema.ts';
 import type { Path } from '../field-path.ts';
 import type { YamlSource } from '../yaml-source.ts';
@@ -16,25 +23,77 @@ export interface HostPlace {
   readonly path: Path;
   /** Whether a guest program runs in the same phase. */
   readonly hasGuest: boolean;
+  /** Whether nothing runs after the phase. */
+  readonly isLast: boolean;
+  readonly space: IpaSpace;
   /** Index of the slot that an entry names, or of the first. Throws a UserError if there is none of that name. */
   readonly slotNamed: (name: string | undefined, path: Path) => number;
 }
 
+/** Faulting accesses that get through between two steps, unless the file says otherwise. What takes no mapping from a guest need not pause. */
+const DELAYS: Readonly<Record<SlotAction | TrapAction, number>> = {
+  'add-slot': 0,
+  'replace-slot': 1,
+  'move-slot': 1,
+  ioremap: 0,
+  'set-way': 0,
+  reset: 1,
+};
+const PAGE_DELAY = 1;
+const LOG_DELAY = 1;
+
 /** A program of the host, checked. Throws a UserError about the first thing that is wrong. */
 export function hostProgram(entry: HostEntry, place: HostPlace): HostProgram {
   checkGuest(entry, place);
-  const { action } = entry;
+  const { action, delay } = entry;
   const times = entry.times === 'until-done' ? null : entry.times;
   if (isPageAction(action)) {
+    refuseKeys(entry, place, ['base'], 'no slot moves');
     const slot = place.slotNamed(entry.slot, place.path);
-    return { action, times, slot, pages: entry.pages ?? null };
+    if (isDevice(place.space.slots[slot] as Slot))
+      throw place.source.problem(
+        [...place.path, 'action'],
+        `device memory has no pages to ${action}`,
+      );
+    return { action, times, delay: delay ?? PAGE_DELAY, slot, pages: entry.pages ?? null };
   }
   if (isLogAction(action)) {
-    refuseKeys(entry, place, ['pages'], 'it is done to the log of a whole slot');
-    return { action, times, slot: place.slotNamed(entry.slot, place.path) };
+    refuseKeys(entry, place, ['pages', 'base'], 'it is done to the log of a whole slot');
+    const slot = place.slotNamed(entry.slot, place.path);
+    if (isDevice(place.space.slots[slot] as Slot))
+      throw place.source.problem([...place.path, 'action'], 'device memory has no dirty log');
+    return { action, times, delay: delay ?? LOG_DELAY, slot };
   }
-  refuseKeys(entry, place, ['slot', 'pages'], 'it is done to every slot');
+  if (isSlotAction(action)) {
+    refuseKeys(entry, place, ['pages'], 'it is done to a whole slot');
+    const slot = place.slotNamed(entry.slot, place.path);
+    const base = baseOf(entry, place, slot);
+    return { action, times, delay: delay ?? DELAYS[action], slot, base };
+  }
+  refuseKeys(entry, place, ['slot', 'pages', 'base'], 'it is done to every slot at once');
+  if (isTrapAction(action)) return { action, times, delay: delay ?? DELAYS[action] };
+  refuseKeys(entry, place, ['delay'], 'it has one step');
   return { action, times };
+}
+
+/** Where a slot goes, or the second one over its memory. */
+function baseOf(entry: HostEntry, place: HostPlace, index: number): number {
+  const { source, path, space } = place;
+  const slot = space.slots[index] as Slot;
+  if (entry.action === 'replace-slot') {
+    refuseKeys(entry, place, ['base'], 'the slot comes back where it was');
+    return slot.base;
+  }
+  if (entry.action === 'ioremap' && !isDevice(slot))
+    throw source.problem(
+      [...path, 'slot'],
+      'ioremap maps registers: the slot has no backing device',
+    );
+  if (entry.action === 'ioremap' && entry.base === undefined) return slot.base;
+  if (entry.base === undefined)
+    throw source.problem(path, `${entry.action} needs a base: a guest physical address`);
+  checkRange(source, [...path, 'base'], space, { base: entry.base, bytes: slot.bytes });
+  return entry.base;
 }
 
 function isPageAction(action: HostEntry['action']): action is PageAction {
@@ -59,7 +118,31 @@ export function checkHarvests(
   }
 }
 
-function checkGuest({ action, times }: HostEntry, { source, path, hasGuest }: HostPlace): void {
+function isSlotAction(action: HostEntry['action']): action is SlotAction {
+  return SLOT_ACTIONS.some((known) => known === action);
+}
+
+function isTrapAction(action: HostEntry['action']): action is TrapAction {
+  return TRAP_ACTIONS.some((known) => known === action);
+}
+
+function checkGuest(
+  { action, times }: HostEntry,
+  { source, path, hasGuest, isLast, space }: HostPlace,
+): void {
+  const fixed = space.slots.find((slot) => isDevice(slot) || slot.backing?.kind === 'hugetlb');
+  if (action === 'discard' && fixed !== undefined) {
+    throw source.problem(
+      [...path, 'action'],
+      `the host cannot discard the slot at 0x${fixed.base.toString(16)}: it takes no pages of hugetlb or a device back`,
+    );
+  }
+  if (action === 'teardown' && (hasGuest || !isLast || times !== 1)) {
+    throw source.problem(
+      [...path, 'action'],
+      'teardown is the end: once, in the last phase of ending, without a guest program',
+    );
+  }
   if (action === 'discard' && hasGuest) {
     throw source.problem(
       [...path, 'action'],

@@ -1,6 +1,13 @@
 import { z } from 'zod';
 import { FAILURE_SITES, type FailureSite } from '../../machine/failure-point.ts';
-import { LOG_ACTIONS, PAGE_ACTIONS, type HostProgram } from '../../workers/scenario.ts';
+import {
+  LOG_ACTIONS,
+  PAGE_ACTIONS,
+  SLOT_ACTIONS,
+  TRAP_ACTIONS,
+  WHOLE_ACTIONS,
+  type HostProgram,
+} from '../../workers/scenario.ts';
 import { GRANULES, type Granule } from '../granule.ts';
 import { afterColon, type Path } from '../field-path.ts';
 import type { YamlSource } from '../yaml-source.ts';
@@ -15,7 +22,7 @@ const PA_BITS = [40, 42, 44, 48, 52];
 const hostsMax = 16;
 
 /** What the host has behind a slot. */
-const BACKINGS = ['anonymous', 'transparent-huge', 'hugetlb', 'shared'] as const;
+const BACKINGS = ['anonymous', 'transparent-huge', 'hugetlb', 'shared', 'device'] as const;
 
 /** How dirty bits are cleared. */
 const DIRTY_LOGS = ['harvest', 'clear', 'clear-all-set'] as const;
@@ -63,6 +70,7 @@ export interface SlotEntry {
   base: number;
   size: number;
   logging: boolean;
+  readonly: boolean;
   backing: (typeof BACKINGS)[number];
   /** Of hugetlb. */
   hugePage?: Maybe<number>;
@@ -83,6 +91,8 @@ export interface HostEntry {
   times: number | 'until-done';
   slot?: Maybe<string>;
   pages?: Maybe<number>;
+  base?: Maybe<number>;
+  delay?: Maybe<number>;
 }
 
 /** A pattern or a trace; which of the other keys go with it is checked later. */
@@ -151,10 +161,20 @@ const guest = z.strictObject({
   perVcpu: size.optional(),
 });
 
+const delayRange = 'expected a whole number from 0 to 1000000';
+
 const host = z.strictObject({
-  action: z.enum(['write-protect', 'discard', ...PAGE_ACTIONS, ...LOG_ACTIONS]),
+  action: z.enum([
+    ...WHOLE_ACTIONS,
+    ...PAGE_ACTIONS,
+    ...LOG_ACTIONS,
+    ...SLOT_ACTIONS,
+    ...TRAP_ACTIONS,
+  ]),
   slot: identifier.optional(),
   pages: many.optional(),
+  base: size.optional(),
+  delay: z.int(delayRange).min(0, delayRange).max(1_000_000, delayRange).optional(),
   times: z
     .union(
       [repeats, z.literal('until-done')],
@@ -174,6 +194,7 @@ const slot = z.strictObject({
   base: size,
   size,
   logging: z.boolean().default(false),
+  readonly: z.boolean().default(false),
   backing: z.enum(BACKINGS).default('anonymous'),
   hugePage: size.optional(),
   offset: size.optional(),

@@ -1,4 +1,4 @@
-import type { Backing, Slot } from '../../workers/scenario.ts';
+import { isDevice, type Backing, type Slot } from '../../workers/scenario.ts';
 import { LEAF_SIZES } from '../granule.ts';
 import type { SlotEntry, WorkloadFile } from './schema.ts';
 import { checkWholePages } from './machine.ts';
@@ -10,6 +10,8 @@ const slotsMax = 512;
 /** Everything simulated lives in one shared memory of this size. */
 const memoryBytesMax = 2 ** 32;
 const lineBytes = 64;
+/** Device registers of one machine, at most: they lie below RAM. */
+const deviceBytesMax = 2 ** 30;
 /** Bytes of the huge pages that the host has, by page size: contiguous entries, and blocks. */
 const HUGE_PAGES: Readonly<Record<number, readonly number[]>> = {
   4096: [2 ** 16, 2 ** 21, 2 ** 30],
@@ -73,7 +75,8 @@ export function placeSlots(
     });
     for (let vcpu = 0; vcpu < copies; vcpu += 1) {
       const base = entry.base + vcpu * (entry.perVcpu ?? 0);
-      slots.push({ base, bytes, logging: entry.logging, ...backing });
+      const access = entry.readonly ? { isReadonly: true } : {};
+      slots.push({ base, bytes, logging: entry.logging, ...access, ...backing });
       extents.push({ entry: i, vcpu, base, end: base + bytes });
     }
     if (slots.length > slotsMax)
@@ -82,6 +85,7 @@ export function placeSlots(
   for (const extent of extents) checkLimit(source, file, extent);
   checkOverlaps(source, file, extents);
   checkShared(source, file, slots, extents);
+  checkDevices(source, slots);
   return { pageBytes, slots, byName };
 }
 
@@ -108,6 +112,11 @@ function backingOf(
   if (entry.backing === 'transparent-huge')
     return { backing: { kind: 'transparentHuge', pageBytes, offset: 0 } };
   if (entry.backing === 'hugetlb') return { backing: hugetlbOf(source, slot) };
+  if (entry.backing === 'device') {
+    if (entry.logging)
+      throw source.problem(['slots', i, 'logging'], 'device memory has no dirty log');
+    return { backing: { kind: 'pfnmap', pageBytes, offset: 0 } };
+  }
   const offset = entry.offset ?? 0;
   if (offset % pageBytes !== 0)
     throw source.problem(['slots', i, 'offset'], 'not a multiple of the page size');
@@ -220,7 +229,16 @@ export function hostFrames(
   return frames;
 }
 
-/** Pages of all slots together. */
+/** Pages of RAM of all slots together. */
 export function slotPages({ slots, pageBytes }: Pick<Placement, 'slots' | 'pageBytes'>): number {
-  return slots.reduce((sum, slot) => sum + slot.bytes / pageBytes, 0);
+  return slots
+    .filter((slot) => !isDevice(slot))
+    .reduce((sum, slot) => sum + slot.bytes / pageBytes, 0);
+}
+
+/** Device registers that do not fit below RAM. */
+function checkDevices(source: YamlSource, slots: readonly Slot[]): void {
+  const bytes = slots.filter(isDevice).reduce((sum, slot) => sum + slot.bytes, 0);
+  if (bytes > deviceBytesMax)
+    throw source.problem(['slots'], `more than ${deviceBytesMax / 2 ** 20} MiB of device memory`);
 }

@@ -1,7 +1,12 @@
 import { resolve } from 'node:path';
-import { TRACE_PAGE_BYTES, type Slot, type TraceProgram } from '../../workers/scenario.ts';
+import {
+  TRACE_PAGE_BYTES,
+  isDevice,
+  type Slot,
+  type TraceProgram,
+} from '../../workers/scenario.ts';
 import { displayName } from '../input-file.ts';
-import { type LackeyTrace, readLackey } from './lackey.ts';
+import { accessKinds, type LackeyTrace, readLackey } from './lackey.ts';
 import { UserError } from '../user-error.ts';
 import type { Path } from '../field-path.ts';
 import type { YamlSource } from '../yaml-source.ts';
@@ -9,6 +14,10 @@ import type { YamlSource } from '../yaml-source.ts';
 /** Whether an address lies in one of these slots. */
 export function isInSlots(address: number, slots: readonly Slot[]): boolean {
   return slots.some((slot) => address >= slot.base && address < slot.base + slot.bytes);
+}
+
+function executedPages({ pages, kinds }: LackeyTrace): Set<number> {
+  return new Set(pages.filter((_, i) => accessKinds[kinds[i] as number] === 'exec'));
 }
 
 export interface TraceShelfOptions {
@@ -24,7 +33,7 @@ export interface TraceShelfOptions {
 
 /** The traces that one workload names: each is read once and checked for every vCPU. */
 export class TraceShelf {
-  /** First addresses of the pages that any vCPU touches through a trace. */
+  /** First addresses of the pages of RAM that any vCPU touches through a trace. */
   readonly pages: Set<number> = new Set();
   readonly #options: TraceShelfOptions;
   readonly #traces: Map<string, LackeyTrace> = new Map();
@@ -52,6 +61,8 @@ export class TraceShelf {
 
   #checkPages(name: string, trace: LackeyTrace, vcpuPages: number): void {
     const { source, slots, vcpus, pageBytes } = this.#options;
+    const executed = executedPages(trace);
+    const devices = slots.filter(isDevice);
     for (const [page, line] of trace.firstLine) {
       for (let vcpu = 0; vcpu < vcpus; vcpu += 1) {
         const target = (page + vcpu * vcpuPages) * TRACE_PAGE_BYTES;
@@ -60,7 +71,13 @@ export class TraceShelf {
             `${name}:${line}: page 0x${target.toString(16)} of vCPU ${vcpu} is in no slot of ${source.name}`,
           );
         }
-        this.pages.add(target - (target % pageBytes));
+        const isRegister = isInSlots(target, devices);
+        if (isRegister && executed.has(page)) {
+          throw new UserError(
+            `${name}:${line}: page 0x${target.toString(16)} of vCPU ${vcpu} is executed, and ${source.name} has a device there`,
+          );
+        }
+        if (!isRegister) this.pages.add(target - (target % pageBytes));
       }
     }
   }

@@ -13,6 +13,7 @@ import {
 import type { FailurePlan } from '../../machine/failure-point.ts';
 import { DEFAULT_PROFILE, type ProfileName } from '../../kvm/profile.ts';
 import { checkHarvests, hostProgram } from './hosts.ts';
+import { checkApart, checkRegisters, usedRanges } from './ipa-space.ts';
 import { displayName, findWorkload, readText } from '../input-file.ts';
 import { UserError } from '../user-error.ts';
 import {
@@ -156,20 +157,29 @@ class ScenarioBuilder {
     const { guest, hosts } = entry;
     if (!guest && hosts.length === 0)
       throw this.#source.problem(path, 'a phase needs a guest program or a host program');
+    return {
+      name: entry.name,
+      guest: guest ? this.#guest(guest, [...path, 'guest']) : null,
+      hosts: this.#hosts(entry, path),
+    };
+  }
+
+  #hosts({ guest, hosts }: PhaseEntry, path: Path): HostProgram[] {
+    const space = { ...this.#placement, ipaBits: this.#file.vm.ipaBits };
     const programs = hosts.map((each, i) =>
       hostProgram(each, {
         source: this.#source,
         path: [...path, 'hosts', i],
         hasGuest: guest !== undefined,
+        isLast: path[0] === 'ending' && path[1] === this.#file.ending.length - 1,
+        space,
         slotNamed: (name, where) => this.#slotNamed(name, where).index,
       }),
     );
     checkHarvests(programs, { source: this.#source, path: [...path, 'hosts'] });
-    return {
-      name: entry.name,
-      guest: guest ? this.#guest(guest, [...path, 'guest']) : null,
-      hosts: programs,
-    };
+    checkApart(this.#source, path, usedRanges(programs, space));
+    checkRegisters(this.#source, path, programs, space);
+    return programs;
   }
 
   #guest(entry: GuestEntry, path: Path): PatternProgram | TraceProgram {

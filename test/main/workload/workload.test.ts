@@ -596,8 +596,8 @@ describe('backings and actions on pages', () => {
       { kind: 'shared', pageBytes: 4096, offset: 4096 },
     ]);
     expect(scenario.rounds[0]?.hosts).toEqual([
-      { action: 'migrate', times: 1, slot: 2, pages: 3 },
-      { action: 'age', times: 1, slot: 0, pages: null },
+      { action: 'migrate', times: 1, delay: 1, slot: 2, pages: 3 },
+      { action: 'age', times: 1, delay: 1, slot: 0, pages: null },
     ]);
     // Under explore a slot of huge pages keeps one at least.
     expect(load(text, { explore: true }).slots.map(({ bytes }) => bytes)).toEqual([
@@ -628,9 +628,104 @@ describe('backings and actions on pages', () => {
     ],
     ['{ action: age, slot: rom }', 'rounds[0].hosts[0].slot: there is no slot rom'],
     ['{ action: write-protect, pages: 3 }', 'pages: means nothing with write-protect'],
+    ['{ action: write-protect, delay: 3 }', 'hosts[0].delay: means nothing with write-protect'],
+    ['{ action: age, delay: -1 }', 'hosts[0].delay: expected a whole number from 0 to 1000000'],
+    ['{ action: age, delay: 0.5 }', 'hosts[0].delay: expected a whole number, not 0.5'],
+    ['{ action: age, base: 4K }', 'hosts[0].base: means nothing with age'],
+    ['{ action: reset, slot: ram }', 'hosts[0].slot: means nothing with reset'],
+    ['{ action: add-slot }', 'rounds[0].hosts[0]: add-slot needs a base'],
+    ['{ action: add-slot, base: 4K, pages: 1 }', 'hosts[0].pages: means nothing with add-slot'],
+    ['{ action: replace-slot, base: 4K }', 'hosts[0].base: means nothing with replace-slot'],
+    ['{ action: move-slot, base: 0x801 }', 'base: 0x801 is not a multiple of the page size'],
+    ['{ action: move-slot, base: 0x3fff1000 }', 'base: overlaps the slot at 0x40000000'],
+    ['{ action: move-slot, base: 0x4000f000 }', 'base: overlaps the slot at 0x40000000'],
+    [
+      '{ action: add-slot, base: 0xffffff0000 }',
+      'base: ends at 0x10000000000: it has to end below 0x10000000000 (vm.ipaBits 40)',
+    ],
+    [
+      '{ action: add-slot, base: 64K }, { action: move-slot, base: 0x1f000 }',
+      'rounds[0].hosts[1].base: overlaps what hosts[0] of the phase uses',
+    ],
+    ['{ action: ioremap, base: 64K }', 'hosts[0].slot: ioremap maps registers'],
+    ['{ action: teardown }', 'hosts[0].action: teardown is the end: once, in the last phase of'],
   ])('%s is one line about its place', (program, message) => {
     const text = changed(protect, `hosts: [${program}] }`);
     expect(messageOf(() => load(text))).toContain(message);
+  });
+});
+
+describe('slots of devices and their programs', () => {
+  const own = '{ name: own, base: 0x80000000, size: 8K, perVcpu: 0x10000 }';
+  const device = (keys = ''): string =>
+    changed(own, `{ name: dev, base: 0x80000000, size: 8K, backing: device${keys} }`);
+  const protect = 'hosts: [{ action: write-protect }] }';
+  const last = 'hosts: [{ action: write-protect }, { action: write-protect }] }';
+
+  test('are part of the scenario', () => {
+    const programs = `{ action: add-slot, slot: dev, base: 0x1000 }, { action: replace-slot, delay: 3 },
+      { action: move-slot, base: 0x100000, times: 4 }, { action: ioremap, slot: dev },
+      { action: ioremap, slot: dev, base: 0x8000 }, { action: set-way }, { action: reset }`;
+    const scenario = load(
+      device(', readonly: true')
+        .replace(protect, `hosts: [${programs}] }`)
+        .replace(last, 'hosts: [{ action: teardown }] }'),
+    );
+    expect(scenario.slots[1]).toEqual({
+      base: 0x8000_0000,
+      bytes: 8192,
+      logging: false,
+      isReadonly: true,
+      backing: { kind: 'pfnmap', pageBytes: 4096, offset: 0 },
+    });
+    const once = { times: 1, delay: 0 };
+    expect(scenario.rounds[0]?.hosts).toEqual([
+      { action: 'add-slot', ...once, slot: 1, base: 0x1000 },
+      { action: 'replace-slot', times: 1, delay: 3, slot: 0, base: 0x4000_0000 },
+      { action: 'move-slot', times: 4, delay: 1, slot: 0, base: 0x10_0000 },
+      { action: 'ioremap', ...once, slot: 1, base: 0x8000_0000 },
+      { action: 'ioremap', ...once, slot: 1, base: 0x8000 },
+      { action: 'set-way', ...once },
+      { action: 'reset', times: 1, delay: 1 },
+    ]);
+    expect(scenario.ending[0]?.hosts).toEqual([{ action: 'teardown', times: 1 }]);
+    // Registers take no RAM.
+    expect(load(device().replace('memory: 128K', 'memory: 64K')).frames).toBe(16);
+  });
+
+  test.each([
+    ['{ action: migrate, slot: dev }', 'hosts[0].action: device memory has no pages to migrate'],
+    ['{ action: discard }', 'hosts[0].action: the host cannot discard the slot at 0x80000000'],
+    [
+      '{ action: move-slot, slot: dev, base: 4K }, { action: ioremap, slot: dev }',
+      'hosts[1].action: ioremap in a slot that another program of the phase takes away',
+    ],
+  ])('%s is one line about its place', (program, message) => {
+    const text = device().replace(protect, `hosts: [${program}] }`);
+    expect(messageOf(() => load(text))).toContain(message);
+  });
+
+  test.each([
+    [', logging: true', 'slots[1].logging: device memory has no dirty log'],
+    [', offset: 4K', 'slots[1].offset: means nothing with the backing device'],
+  ])('a device slot with %s is one line about its place', (keys, message) => {
+    expect(messageOf(() => load(device(keys)))).toContain(message);
+  });
+
+  test('a trace may read a device and not execute it', () => {
+    const text = traced('trace: io, perVcpu: 0x10000').replace(
+      'perVcpu: 0x10000 }',
+      'perVcpu: 0x10000, backing: device }',
+    );
+    writeFileSync(join(folder, 'io'), ' L 1000,4\n S 2000,4\n');
+    expect(load(text).slots).toHaveLength(2);
+    writeFileSync(join(folder, 'io'), ' L 1000,4\nI  2000,4\n');
+    expect(messageOf(() => load(text))).toContain('io:2: page 0x2000 of vCPU 0 is executed, and');
+  });
+
+  test.each(['times: until-done', 'times: 2'])('teardown with %s is refused', (times) => {
+    const text = changed(last, `hosts: [{ action: teardown, ${times} }] }`);
+    expect(messageOf(() => load(text))).toContain('ending[0].hosts[0].action: teardown is the end');
   });
 });
 
@@ -640,10 +735,12 @@ describe('the workloads that come with the package', () => {
       'access-flag',
       'demand-paging',
       'failures',
+      'memslots',
       'migration',
       'permission-storm',
       'real-program',
       'storm',
+      'teardown',
       'write-protect',
     ]);
   });
