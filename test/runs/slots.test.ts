@@ -49,6 +49,16 @@ test.each<readonly [string, string, SourceEdit, RegExp]>([
     /stale-translation/,
   ],
   [
+    'a slot that was added is not deleted',
+    'memslots',
+    {
+      file: 'src/workers/slot-actions.ts',
+      find: 'yield* request(world, { ...added, bytes: 0 });',
+      replace: '',
+    },
+    /^slots$/,
+  ],
+  [
     'an unmapping goes on when the table is gone',
     'teardown',
     { file: 'src/kvm/range.ts', find: '    if (pgt === null) return false;', replace: '' },

@@ -20,6 +20,7 @@ import { leaves } from './leaves.ts';
 import { referenceDigest, referenceOf, type ReferencePage } from './reference.ts';
 import { scanTable, type TableScan } from './scan.ts';
 import { notifierClosed } from './notifier.ts';
+import { slotsRestored } from './slots.ts';
 import { tornDown } from './torn-down.ts';
 import { compareTwin, twinDifference, type TwinResult } from './twin.ts';
 
@@ -69,6 +70,7 @@ export function verify(world: World): Verification {
   const findings = [
     ...twinDifference(world, pgt, twin),
     ...notifierClosed(world),
+    ...slotsRestored(world),
     ...tableFindings(world, pgt, { scan, hex, reference, pages, comparison }),
     ...scans.flatMap((each) => [...referenceCounts(world, each)]),
     ...frameAccounts(world, scans),
