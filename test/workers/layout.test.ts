@@ -129,7 +129,9 @@ const scenarios: fc.Arbitrary<Scenario> = fc
     scenarioOf({
       ...rest,
       machine: { ...PLAIN_4K, pageShift },
-      rounds: [{ name: 'r', guest: null, hosts: [{ action: 'harvest', slot: 0, times: 1, delay: 1 }] }],
+      rounds: [
+        { name: 'r', guest: null, hosts: [{ action: 'harvest', slot: 0, times: 1, delay: 1 }] },
+      ],
       slots: pages.map((count, i) => {
         return { base: i * 2 ** 28, bytes: count * 2 ** pageShift, logging: false };
       }),
