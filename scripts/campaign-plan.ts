@@ -1,4 +1,5 @@
 import { loadWorkload } from '../src/main/workload/workload.ts';
+import { DEFAULT_PROFILE, PROFILES, type ProfileName } from '../src/kvm/profile.ts';
 import { runWorkload } from '../src/main/run.ts';
 import { reshaped, shapeName, shapes, type Shape } from './reshaped.ts';
 
@@ -13,51 +14,57 @@ export interface CampaignRun {
   readonly seconds: number | null;
   /** The machine and the size of its VM; null: as the workload says. */
   readonly shape: Shape | null;
+  readonly kvm: ProfileName;
 }
 
-const WORKLOADS = ['demand-paging', 'permission-storm', 'write-protect', 'real-program'] as const;
+/** What runs on every shape of machine. */
+const GUESTS = ['demand-paging', 'permission-storm', 'write-protect', 'real-program'] as const;
 
-/** Every workload on every engine, port and number of vCPUs; on every shape of machine; then many schedules; then long stress. */
+/** What the host does meanwhile. */
+const HOSTS = ['access-flag', 'storm', 'memslots', 'migration', 'failures', 'teardown'] as const;
+
+/**
+ * The guests' workloads on every port, with every number of vCPUs and on every shape of machine, then many schedules, then long stress; the
+ * host's with every profile, for half a minute and for a thousand schedules.
+ */
 export function campaignPlan(): CampaignRun[] {
-  const matrix = WORKLOADS.flatMap((workload) =>
+  return [...guestRuns(), ...HOSTS.flatMap(hostRuns)];
+}
+
+const ON_THREADS = {
+  engine: 'threads',
+  port: 'wasm',
+  vcpus: 4,
+  seeds: 1,
+  seconds: null,
+  shape: null,
+  kvm: DEFAULT_PROFILE,
+} as const;
+const UNDER_EXPLORE = { ...ON_THREADS, engine: 'explore', vcpus: 2 } as const;
+
+function hostRuns(workload: string): CampaignRun[] {
+  return (Object.keys(PROFILES) as ProfileName[]).flatMap((kvm): CampaignRun[] => [
+    { ...ON_THREADS, workload, kvm, seconds: 30 },
+    { ...UNDER_EXPLORE, workload, kvm, seeds: 1000 },
+  ]);
+}
+
+function guestRuns(): CampaignRun[] {
+  const matrix = GUESTS.flatMap((workload) =>
     [1, 2, 4, 8].flatMap((vcpus) =>
-      (['wasm', 'js'] as const).map((port): CampaignRun => {
-        return { workload, engine: 'threads', port, vcpus, seeds: 1, seconds: null, shape: null };
-      }),
+      (['wasm', 'js'] as const).map((port) => ({ ...ON_THREADS, workload, vcpus, port })),
     ),
   );
   const machines = shapes().flatMap((shape) =>
-    WORKLOADS.flatMap((workload) =>
-      (['threads', 'explore'] as const).map((engine): CampaignRun => {
-        const seeds = engine === 'threads' ? 1 : 50;
-        return { workload, engine, port: 'wasm', vcpus: 3, seeds, seconds: null, shape };
-      }),
-    ),
+    GUESTS.flatMap((workload): CampaignRun[] => [
+      { ...ON_THREADS, workload, vcpus: 3, shape },
+      { ...UNDER_EXPLORE, workload, vcpus: 3, seeds: 50, shape },
+    ]),
   );
-  const schedules = WORKLOADS.flatMap((workload) =>
-    [2, 3, 4].map((vcpus): CampaignRun => {
-      return {
-        workload,
-        engine: 'explore',
-        port: 'wasm',
-        vcpus,
-        seeds: 5000,
-        seconds: null,
-        shape: null,
-      };
-    }),
+  const schedules = GUESTS.flatMap((workload) =>
+    [2, 3, 4].map((vcpus) => ({ ...UNDER_EXPLORE, workload, vcpus, seeds: 5000 })),
   );
-  const stress = WORKLOADS.map((workload): CampaignRun => {
-    return {
-      workload,
-      engine: 'threads',
-      port: 'wasm',
-      vcpus: 4,
-      seeds: 1,
-      seconds: 60,
-      shape: null,
-    };
-  });
+  const stress = GUESTS.map((workload) => ({ ...ON_THREADS, workload, seconds: 60 }));
   return [...matrix, ...machines, ...schedules, ...stress];
 }
 
@@ -67,7 +74,8 @@ export async function campaignLine(
 ): Promise<{ readonly ok: boolean; readonly line: string }> {
   const before = process.cpuUsage();
   const { shape, vcpus } = run;
-  const loaded = loadWorkload(run.workload, { vcpus, explore: run.engine === 'explore' });
+  const { kvm } = run;
+  const loaded = loadWorkload(run.workload, { vcpus, kvm, explore: run.engine === 'explore' });
   const scenario = shape === null ? loaded : reshaped(loaded, shape);
   const result = await runWorkload(scenario, { ...run, seed: 1 });
   const { user, system } = process.cpuUsage(before);
@@ -78,7 +86,7 @@ export async function campaignLine(
     ? 'passed'
     : result.violations.map(({ verdict: word }) => word).join(' ');
   const line =
-    `${run.workload}, ${what}, ${vcpus} vCPUs${where}: ${verdict}, ${result.faults.total} faults, ` +
+    `${run.workload}, ${what}, ${vcpus} vCPUs, ${kvm}${where}: ${verdict}, ${result.faults.total} faults, ` +
     `walks ${min ?? '-'}..${max ?? '-'}, ${((user + system) / 1e6).toFixed(1)} s CPU`;
   return { ok: result.ok, line };
 }

@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest';
+import { PROFILES } from '../../src/kvm/profile.ts';
+import { shippedWorkloads } from '../../src/main/input-file.ts';
 import { shapes } from '../../scripts/reshaped.ts';
 import { campaignLine, campaignPlan } from '../../scripts/campaign-plan.ts';
 
@@ -7,18 +9,32 @@ test('the campaign covers every workload, engine, port, number of vCPUs and shap
   const distinct = (key: 'workload' | 'engine' | 'port' | 'vcpus'): number =>
     new Set(plan.map((run) => run[key])).size;
   expect([distinct('workload'), distinct('engine'), distinct('port'), distinct('vcpus')]).toEqual([
-    4, 2, 2, 5,
+    shippedWorkloads().length,
+    2,
+    2,
+    5,
   ]);
+  expect(new Set(plan.map(({ kvm }) => kvm))).toEqual(new Set(Object.keys(PROFILES)));
   // Four workloads on two engines: 4K and 16K with and without LPA2, 64K; 52 bits where there are; FWB or not.
   expect(plan.filter(({ shape }) => shape !== null)).toHaveLength(4 * 2 * (3 + 4 + 3 + 4 + 4) * 2);
-  expect(plan.filter(({ seconds }) => seconds !== null)).toHaveLength(4);
+  expect(plan.filter(({ seconds }) => seconds === 60)).toHaveLength(4);
 });
 
 test.each(['threads', 'explore'] as const)('a sample of it on %s passes', async (engine) => {
-  const run = { engine, port: 'wasm', vcpus: 2, seeds: 3, seconds: null, shape: null } as const;
+  const run = {
+    engine,
+    port: 'wasm',
+    vcpus: 2,
+    seeds: 3,
+    seconds: null,
+    shape: null,
+    kvm: 'legacy',
+  } as const;
   const { ok, line } = await campaignLine({ ...run, workload: 'real-program' });
   expect(ok).toBe(true);
-  expect(line).toMatch(/^real-program, .*2 vCPUs: passed, \d+ faults, walks .*, \d+\.\d s CPU$/);
+  expect(line).toMatch(
+    /^real-program, .*2 vCPUs, legacy: passed, \d+ faults, walks .*, \d+\.\d s CPU$/,
+  );
 });
 
 test('a machine of another shape is named in its line', async () => {
@@ -30,8 +46,9 @@ test('a machine of another shape is named in its line', async () => {
     seeds: 2,
     seconds: null,
     shape,
+    kvm: '5.10',
   } as const;
   const { ok, line } = await campaignLine({ ...run, workload: 'permission-storm' });
   expect(ok).toBe(true);
-  expect(line).toContain('2 vCPUs, 64K FWB XNX, 52 bits: passed');
+  expect(line).toContain('2 vCPUs, 5.10, 64K FWB XNX, 52 bits: passed');
 });
