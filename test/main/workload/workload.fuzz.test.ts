@@ -78,7 +78,7 @@ test('arbitrary text', () => {
       fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme' })),
       loadsOrComplains,
     ),
-    { numRuns: 300 },
+    { numRuns: 150 },
   );
 });
 
@@ -139,7 +139,7 @@ test('a workload with a few values replaced, removed or added', () => {
       for (const [where, value] of list) change(document, where, value);
       loadsOrComplains(stringify(document));
     }),
-    { numRuns: 1500 },
+    { numRuns: 500 },
   );
 });
 

@@ -174,9 +174,9 @@ test('programs on dirty logs name a slot, and slots may be harvested side by sid
   const scenario = load(text, { explore: true });
   expect(scenario.dirtyLog).toBe('clearAllSet');
   expect(scenario.rounds[0]?.hosts).toEqual([
-    { action: 'log-start', slot: 1, times: 1 },
-    { action: 'harvest', slot: 0, times: 1 },
-    { action: 'harvest', slot: 1, times: 1 },
+    { action: 'log-start', slot: 1, times: 1, delay: 1 },
+    { action: 'harvest', slot: 0, times: 1, delay: 1 },
+    { action: 'harvest', slot: 1, times: 1, delay: 1 },
   ]);
   // The zero page needs a frame.
   expect(scenario.frames).toBe(2 * (4 + 2 * 2));
