@@ -6,6 +6,7 @@
  */
 import { Order, add32, load32, now, type Op, type Word } from '#port';
 import { Mutex } from '../locking/mutex.ts';
+import { Rcu } from '../locking/rcu.ts';
 import { RwLock } from '../locking/rw-lock.ts';
 import { SeqCount } from '../locking/seq-count.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
@@ -22,6 +23,7 @@ export const LOCK_PRIMITIVES = [
   'seqcount-read',
   'seqcount-write',
   'srcu-read',
+  'rcu-read',
 ] as const;
 export type LockPrimitive = (typeof LOCK_PRIMITIVES)[number];
 
@@ -84,6 +86,9 @@ function* perform({ agent, agents, primitive, rounds }: LockBatch): Op<void> {
     case 'srcu-read':
       yield* section(new Srcu({ at: AT.lock, agents, agent, statistics: slotsSrcu }), rounds);
       break;
+    case 'rcu-read':
+      yield* section(new Rcu({ at: AT.lock, agents, agent, statistics: slotsSrcu }), rounds);
+      break;
   }
 }
 
@@ -139,10 +144,10 @@ function* writeCounted(sequence: SeqCount, lock: SpinLock, rounds: number): Op<v
   }
 }
 
-function* section(srcu: Srcu, rounds: number): Op<void> {
+function* section(domain: Srcu | Rcu, rounds: number): Op<void> {
   for (let round = 0; round < rounds; round++) {
-    yield* srcu.readLock();
-    yield* srcu.readUnlock();
+    yield* domain.readLock();
+    yield* domain.readUnlock();
   }
 }
 

@@ -91,6 +91,20 @@ describe.each(['wasm', 'js'] as const)('on port %s', (port) => {
     expect(countedFor(memory.buffer, 0, row).acquisitions).toBe(rounds);
   });
 
+  test('nothing is freed under an RCU reader, and all of it afterwards', async () => {
+    const rounds = 1000;
+    const reports = await start('rcu', AGENTS, rounds);
+    expect(reports.map(({ end, wrong }) => [end, wrong])).toEqual([
+      ['completed', 0],
+      ['completed', 0],
+      ['stopped', 0],
+    ]);
+    expect(countedFor(memory.buffer, 1).acquisitions).toBe(rounds);
+    expect(countedFor(memory.buffer, 2, READ_WRITE_STATISTICS.write).acquisitions).toBeGreaterThan(
+      0,
+    );
+  });
+
   test('additions and 64-bit compare-and-swaps are atomic', async () => {
     const rounds = 20_000;
     words[AT.counter / 4] = -rounds;

@@ -1,0 +1,201 @@
+/**
+ * RCU (McKenney and Slingwine, "Read-copy update", 1998): read sections that never wait and may not sleep, grace periods, and frees
+ * that are put off until after one.
+ *
+ * An agent is quiescent whenever it is in no section: in guest mode, asleep, and in all code between. Deviation: the kernel's section
+ * costs nothing because it waits for every CPU to pass through such a state; here a section is seen by a word of its agent, which is two
+ * operations on the agent's own line, and a grace period waits for sections only.
+ *
+ * What is to be freed later is a record, not a closure: one word inside the object itself, as the kernel's `rcu_head`, so that putting off
+ * a free cannot fail. One object per agent. Sections of an agent may be nested; only the outermost is seen by others.
+ */
+import {
+  Barrier,
+  Order,
+  add32,
+  barrier,
+  cas32,
+  event,
+  load32,
+  read32,
+  signalAdd32,
+  wait,
+  write32,
+  type Op,
+  type Word,
+} from '#port';
+import { EventKind, LockMode } from '../engine/events.ts';
+import { LockAccount, type ReadWriteStatistics } from './lock-account.ts';
+import { LINE_BYTES } from './turn-slots.ts';
+
+/** Bit 0 of an agent's word: inside a section; above, sections that ended. */
+const INSIDE = 1;
+
+/** What a daemon does with a record after its grace period. */
+export interface Reclaimer {
+  /** `head`: the record that was given to `call`; nobody else knows the object any more. */
+  reclaim(head: Word): Op<void>;
+}
+
+export class Rcu {
+  /** The newest of the records that wait for a daemon, linked to the one before it. */
+  readonly #newest: Word;
+  /** Monotone: records that are about to wait; waitable: records that wait, or did; waitable: records reclaimed. */
+  readonly #called: Word;
+  readonly #queued: Word;
+  readonly #reclaimed: Word;
+  /** A line for each agent, waitable: raised by one at the begin and at the end of a section. */
+  readonly #sections: Word;
+  readonly #agents: number;
+  readonly #agent: number;
+  readonly #reads: LockAccount;
+  readonly #synchronizes: LockAccount;
+  #depth = 0;
+
+  /** Bytes of shared memory for up to `agents` agents. */
+  static bytes(agents: number): number {
+    return (4 + agents) * LINE_BYTES;
+  }
+
+  /**
+   * `at`: zeroed memory of `Rcu.bytes(agents)` bytes, aligned to a line; `agent`: 0 to `agents - 1`. In the statistics a read is an
+   * outermost section, a write one `synchronize`, which has no hold.
+   */
+  constructor(options: {
+    readonly at: Word;
+    readonly agents: number;
+    readonly agent: number;
+    readonly statistics: ReadWriteStatistics;
+  }) {
+    this.#newest = options.at;
+    this.#called = options.at + LINE_BYTES;
+    this.#queued = options.at + 2 * LINE_BYTES;
+    this.#reclaimed = options.at + 3 * LINE_BYTES;
+    this.#sections = options.at + 4 * LINE_BYTES;
+    this.#agents = options.agents;
+    this.#agent = options.agent;
+    this.#reads = new LockAccount(options.statistics.read);
+    this.#synchronizes = new LockAccount(options.statistics.write);
+  }
+
+  /**
+   * Full, as Dekker with `synchronize`: this raises its word and then loads what is protected; the updater unlinks and then loads the
+   * word. One of the two sees the other.
+   */
+  *readLock(): Op<void> {
+    this.#depth++;
+    if (this.#depth > 1) return;
+    yield* signalAdd32(this.#sectionsOf(this.#agent), 1, Order.full);
+    this.#reads.acquired();
+    event(EventKind.lockAcquired, this.#newest, 0, LockMode.shared);
+  }
+
+  /** Release: the section's accesses come before what is freed after it. Pairs with the wait in `synchronize`. */
+  *readUnlock(): Op<void> {
+    this.assertHeld();
+    this.#depth--;
+    if (this.#depth > 0) return;
+    this.#reads.released();
+    event(EventKind.lockReleased, this.#newest, 0, LockMode.shared);
+    yield* signalAdd32(this.#sectionsOf(this.#agent), 1, Order.release);
+  }
+
+  /** Inside a read section. */
+  assertHeld(): void {
+    if (this.#depth === 0) throw new Error('RCU read section is not open');
+  }
+
+  /** In a quiescent state: before an agent sleeps or enters the guest. */
+  assertQuiescent(): void {
+    if (this.#depth > 0) throw new Error('RCU read section is open');
+  }
+
+  /**
+   * Returns once every read section has ended that began before the call; outside of read sections only. Waits for at most one section of
+   * each agent, as the word of an agent that began another one has changed.
+   */
+  *synchronize(): Op<void> {
+    this.assertQuiescent();
+    yield* barrier(Barrier.dmb);
+    for (let agent = 0; agent < this.#agents; agent++) {
+      yield* this.#awaitSection(this.#sectionsOf(agent));
+    }
+    this.#synchronizes.waited();
+    this.#synchronizes.passed();
+  }
+
+  /**
+   * Puts off the free of an object that nobody can reach any more but readers inside a section: a daemon reclaims it after a grace period.
+   * `head`: 4 bytes of the object that no reader looks at; they link it to the record before. Never waits, and may be called in a section and under any lock.
+   */
+  *call(head: Word): Op<void> {
+    yield* add32(this.#called, 1, Order.once);
+    let newest: number;
+    do {
+      newest = yield* load32(this.#newest, Order.once);
+      write32(head, newest);
+    } while (!(yield* cas32(this.#newest, newest, head, Order.release)));
+    yield* signalAdd32(this.#queued, 1, Order.release);
+  }
+
+  /**
+   * Returns once all that was put off before the call is reclaimed: `rcu_barrier`. Needs a daemon that runs. Records are counted before
+   * they are queued: were it after, a record that was taken before it is counted would stand for one that still waits.
+   */
+  *barrier(): Op<void> {
+    this.assertQuiescent();
+    const called = yield* load32(this.#called, Order.acquire);
+    let reclaimed = yield* load32(this.#reclaimed, Order.acquire);
+    while (((called - reclaimed) | 0) > 0) {
+      yield* wait(this.#reclaimed, reclaimed);
+      reclaimed = yield* load32(this.#reclaimed, Order.acquire);
+    }
+  }
+
+  /** What the daemon does for ever: sleeps until something is put off. One agent's part. */
+  *reclaimForever(reclaimer: Reclaimer): Op<void> {
+    for (;;) {
+      const queued = yield* load32(this.#queued, Order.acquire);
+      if ((yield* this.#reclaimBatch(reclaimer)) === 0) yield* wait(this.#queued, queued);
+    }
+  }
+
+  /** Takes all records at once: one grace period serves them all. Gives their number. */
+  *#reclaimBatch(reclaimer: Reclaimer): Op<number> {
+    let head = yield* this.#takeAll();
+    if (head === 0) return 0;
+    yield* this.synchronize();
+    let records = 0;
+    while (head !== 0) {
+      const next = read32(head);
+      yield* reclaimer.reclaim(head);
+      records++;
+      head = next;
+    }
+    yield* signalAdd32(this.#reclaimed, records, Order.release);
+    return records;
+  }
+
+  *#takeAll(): Op<Word> {
+    let newest: number;
+    do {
+      newest = yield* load32(this.#newest, Order.acquire);
+    } while (!(yield* cas32(this.#newest, newest, 0, Order.acquire)));
+    return newest;
+  }
+
+  *#awaitSection(sections: Word): Op<void> {
+    const begun = yield* load32(sections, Order.acquire);
+    if ((begun & INSIDE) === 0) return;
+    this.#synchronizes.waits();
+    let seen = begun;
+    while (seen === begun) {
+      yield* wait(sections, begun);
+      seen = yield* load32(sections, Order.acquire);
+    }
+  }
+
+  #sectionsOf(agent: number): Word {
+    return this.#sections + agent * LINE_BYTES;
+  }
+}
