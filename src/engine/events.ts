@@ -39,6 +39,8 @@ export const EventKind = {
   guestAccess: 46,
   dcacheClean: 47,
   icacheInvalidate: 48,
+  /** The agent may sleep here. */
+  mightSleep: 49,
 } as const;
 export type EventKind = (typeof EventKind)[keyof typeof EventKind];
 

@@ -2,6 +2,7 @@
  * A cache of zeroed table pages (specification section 5N): filled before `mmu_lock` is taken, where allocation may sleep; emptied under
  * it, where it may not.
  */
+import { mightSleep } from '../locking/might-sleep.ts';
 import type { Op } from '#port';
 import type { Phys } from '../machine/address.ts';
 import { NO_FRAME, type FrameZone } from '../machine/frames.ts';
@@ -28,6 +29,7 @@ export abstract class TablePageCache implements TableCache {
    * sleep: never under `mmu_lock`.
    */
   *topUp(min: number): Op<boolean> {
+    mightSleep();
     if (this.pages >= min) return true;
     while (this.pages < CACHE_PAGES) {
       const page = yield* this.#zone.zalloc();

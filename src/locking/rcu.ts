@@ -122,6 +122,8 @@ export class Rcu {
     }
     this.#synchronizes.waited();
     this.#synchronizes.passed();
+    event(EventKind.lockAcquired, this.#newest, 0, LockMode.exclusive);
+    event(EventKind.lockReleased, this.#newest, 0, LockMode.exclusive);
   }
 
   /**

@@ -116,6 +116,8 @@ export class Srcu {
     yield* this.#drain(index);
     this.#synchronizes.waited();
     this.#synchronizes.passed();
+    event(EventKind.lockAcquired, this.#index, 0, LockMode.exclusive);
+    event(EventKind.lockReleased, this.#index, 0, LockMode.exclusive);
     yield* this.#periods.leave();
   }
 

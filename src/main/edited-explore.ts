@@ -2,6 +2,7 @@
  * Runs an edited core under `explore`: the agents take their steps in one fresh worker thread, whose modules are edited. Set-up and
  * verification stay in the main thread, unedited, on the same shared memory.
  */
+import type { LockFinding } from '../locking/lock-checker.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import type { EditedSeedReport, EditedSeedTask } from './edited-entry.ts';
 import type { SourceEdit } from './edits.ts';
@@ -15,6 +16,7 @@ import { StuckError, UserError } from './user-error.ts';
 export class EditedExploreRunner implements SeedRunner {
   readonly shared: SharedWorld;
   eventDigest = '';
+  findings: readonly LockFinding[] = [];
   readonly #options: RunOptions;
   readonly #pool: AgentPool;
 
@@ -40,7 +42,9 @@ export class EditedExploreRunner implements SeedRunner {
     );
     // Anew for each seed: pages saved after another one hold what that one left.
     explore.baseline();
-    this.eventDigest = eventDigestOf(report);
+    const { eventDigest, findings } = completed(report);
+    this.eventDigest = eventDigest;
+    this.findings = findings;
   }
 
   async close(): Promise<void> {
@@ -48,9 +52,11 @@ export class EditedExploreRunner implements SeedRunner {
   }
 }
 
-function eventDigestOf(report: EditedSeedReport | undefined): string {
+function completed(
+  report: EditedSeedReport | undefined,
+): Extract<EditedSeedReport, { readonly end: 'completed' }> {
   if (report === undefined) throw new Error('no report of the seed');
-  if (report.end === 'completed') return report.eventDigest;
+  if (report.end === 'completed') return report;
   throw report.end === 'user-error'
     ? new UserError(report.message)
     : new StuckError(report.message);

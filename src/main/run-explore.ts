@@ -1,11 +1,13 @@
 /** Runs under `explore`: all agents in this thread, one random schedule per seed. */
 import { explore } from '#port';
-import { EventDigest } from '../engine/events.ts';
+import { EventDigest, type EventSink } from '../engine/events.ts';
 import { Execution, type AgentSpec, type Scheduler } from '../engine/execution.ts';
 import { RandomScheduler } from '../explore/random.ts';
+import { LockChecker, type LockFinding } from '../locking/lock-checker.ts';
 import { nameOf, runPart } from '../workers/agents.ts';
 import { AgentFailure } from '../workers/failure.ts';
-import { mainAgent, statisticsOf } from '../workers/layout.ts';
+import { mainAgent, statisticsOf, type Layout } from '../workers/layout.ts';
+import { LOCK_ORDER, lockClassesOf } from '../workers/lock-classes.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import { worldOf } from '../workers/world.ts';
 import { progressOf } from './progress-of.ts';
@@ -23,12 +25,18 @@ export class ExploreRunner implements SeedRunner {
   readonly shared: SharedWorld;
   readonly #options: RunOptions;
   readonly #digest = new EventDigest();
+  readonly #locks: LockChecker;
   #seeds = 0;
 
   constructor(scenario: Scenario, options: RunOptions) {
     this.#options = options;
     this.shared = createSharedWorld(scenario);
     this.shared.explore.baseline();
+    this.#locks = lockCheckerOf(this.shared.layout);
+  }
+
+  get findings(): readonly LockFinding[] {
+    return this.#locks.findings;
   }
 
   get eventDigest(): string {
@@ -38,7 +46,10 @@ export class ExploreRunner implements SeedRunner {
   async run(seed: number): Promise<void> {
     if (this.#seeds++ % SEEDS_PER_TURN === 0) await this.#lookOutside(seed);
     this.shared.explore.restore();
-    runSeed(this.shared, this.#digest, new RandomScheduler(seed), seed);
+    const sinks = [this.#digest, this.#locks];
+    this.#locks.reset();
+    runSeed(this.shared, sinks, new RandomScheduler(seed), seed);
+    this.#locks.finish(() => false);
   }
 
   async close(): Promise<void> {}
@@ -53,17 +64,20 @@ export class ExploreRunner implements SeedRunner {
   }
 }
 
+/** What watches how the agents of a run use their locks. */
+export function lockCheckerOf(layout: Layout): LockChecker {
+  return new LockChecker(lockClassesOf(layout), LOCK_ORDER);
+}
+
 /** Runs one seed on memory as every seed begins; gives its number of steps. */
 export function runSeed(
   shared: SharedWorld,
-  digest: EventDigest,
+  sinks: readonly EventSink[],
   scheduler: Scheduler,
   seed: number,
 ): number {
   const agents = agentsOf(shared, seed);
-  const result = explore(
-    new Execution({ agents, scheduler, stepsMax: STEPS_MAX, sinks: [digest] }),
-  );
+  const result = explore(new Execution({ agents, scheduler, stepsMax: STEPS_MAX, sinks }));
   if (result.outcome === 'completed') return result.steps;
   if (result.outcome === 'threw') {
     const { error } = result;
@@ -84,7 +98,7 @@ export function exploreSteps(
   let steps = 0;
   for (let seed = 1; seed <= seeds; seed++) {
     shared.explore.restore();
-    steps += runSeed(shared, new EventDigest(), schedulerOf(seed), seed);
+    steps += runSeed(shared, [new EventDigest()], schedulerOf(seed), seed);
   }
   return steps;
 }

@@ -3,6 +3,7 @@ import { Stop } from '../engine/port.ts';
 import { Order, drive, store32 } from '#port';
 import { nameOf } from '../workers/agents.ts';
 import { mainAgent, statisticsOf } from '../workers/layout.ts';
+import type { LockFinding } from '../locking/lock-checker.ts';
 import type { Duration } from '../workers/rounds.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import type { ThreadReport, ThreadTask } from '../workers/thread-entry.ts';
@@ -22,6 +23,8 @@ const STUCK_MS = 30_000;
 export class ThreadRunner implements SeedRunner {
   shared: SharedWorld;
   readonly eventDigest = null;
+  /** Without an order of events no lock is checked. */
+  readonly findings: readonly LockFinding[] = [];
   readonly #options: RunOptions;
   readonly #pool: AgentPool;
   #isUsed = false;

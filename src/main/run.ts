@@ -75,11 +75,11 @@ async function runSeeds(
   for (let seeds = 1; ; seeds++) {
     const seed = options.seed + seeds - 1;
     await runner.run(seed);
-    const { shared, eventDigest } = runner;
+    const { shared, eventDigest, findings } = runner;
     totals.add(shared.memory, shared.layout);
     hooks.beforeVerify?.(shared);
     const verification = verify(shared.world);
-    const violations = violationsOf(shared, verification, options, seed);
+    const violations = violationsOf(shared, { ...verification, events: findings }, options, seed);
     if (violations.length > 0 || seeds === options.seeds) {
       const failures = failuresOf(shared);
       return { totals, verification, violations, seeds, eventDigest, failures };

@@ -7,16 +7,17 @@ import type { RunOptions } from './run-options.ts';
 import type { SharedWorld } from './shared-world.ts';
 import type { Finding, Verification } from './verify/verify.ts';
 
-/** The findings of the verification, after what the vCPUs saw themselves while they ran. */
+/** The findings of the verification, after what the vCPUs saw themselves, and the checkers of events, while they ran. */
 export function violationsOf(
   shared: SharedWorld,
-  verification: Verification,
+  verification: Verification & { readonly events: readonly Finding[] },
   options: RunOptions,
   seed: number,
 ): Violation[] {
   const findings: Finding[] = [
     ...staleReads(shared),
     ...strayAccesses(shared),
+    ...verification.events,
     ...verification.findings,
   ];
   if (verification.more > 0) {

@@ -105,11 +105,11 @@ function* follow(domain: Srcu | Rcu): Op<void> {
   yield* domain.readUnlock();
 }
 
-describe('a grace period', () => {
-  const optionsFor = (agents: number, agent: number): ConstructorParameters<typeof Srcu>[0] => {
-    return { at: AT.lock, agents, agent, statistics: READ_WRITE_STATISTICS };
-  };
+const optionsFor = (agents: number, agent: number): ConstructorParameters<typeof Srcu>[0] => {
+  return { at: AT.lock, agents, agent, statistics: READ_WRITE_STATISTICS };
+};
 
+describe('a grace period', () => {
   test.each([
     ['SRCU', Srcu, 36],
     ['RCU', Rcu, 25],
@@ -117,10 +117,12 @@ describe('a grace period', () => {
     const programs = [0, 1, 2].map((agent): Program => {
       return function* (): Op<void> {
         const domain = new Domain(optionsFor(3, agent));
-        if (agent < 2) return yield* follow(domain);
-        yield* store32(POINTER, 1, Order.release);
-        yield* domain.synchronize();
-        yield* store32(objectAt(0), 1, Order.once);
+        if (agent < 2) yield* follow(domain);
+        else {
+          yield* store32(POINTER, 1, Order.release);
+          yield* domain.synchronize();
+          yield* store32(objectAt(0), 1, Order.once);
+        }
       };
     });
     expect(tracesOf(programs)).toBe(traces);
@@ -135,11 +137,13 @@ describe('a grace period', () => {
     const programs = [0, 1, 2].map((agent): Program => {
       return function* (): Op<void> {
         const rcu = new Rcu(optionsFor(3, agent));
-        if (agent === 0) return yield* follow(rcu);
-        if (agent === 2) return yield* rcu.reclaimForever(freeing);
-        yield* store32(POINTER, 1, Order.release);
-        yield* rcu.call(objectAt(0) + 4);
-        yield* rcu.barrier();
+        if (agent === 0) yield* follow(rcu);
+        else if (agent === 2) yield* rcu.reclaimForever(freeing);
+        else {
+          yield* store32(POINTER, 1, Order.release);
+          yield* rcu.call(objectAt(0) + 4);
+          yield* rcu.barrier();
+        }
       };
     });
     expect(tracesOf(programs, [2])).toBe(230);

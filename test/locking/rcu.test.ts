@@ -144,7 +144,7 @@ describe('word by word', () => {
     expect(waits).toEqual([`B wait ${sectionsOf(0)}: 1 -> 1`]);
     const last = recorder.events.findLast(({ agent }) => agent === 1)?.sequence as number;
     const ended = recorder.events.filter(
-      ({ kind, sequence }) => kind === 'lockReleased' && sequence < last,
+      ({ agent, kind, sequence }) => agent === 0 && kind === 'lockReleased' && sequence < last,
     );
     expect(ended).toHaveLength(1);
   });

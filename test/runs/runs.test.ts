@@ -140,6 +140,18 @@ test('a guest that reaches a frame of another page is told', async () => {
   expect(result.violations.map(({ verdict }) => verdict)).toContain('stale-translation');
 });
 
+test('an edit that sleeps under mmu_lock is told, though nothing comes of it', async () => {
+  const planted = {
+    file: 'src/kvm/user-mem-abort.ts',
+    find: 'const mustRetry = yield*',
+    replace: 'yield* vcpu.memcache.topUp(0); const mustRetry = yield*',
+  };
+  const { violations } = await runSmall(small('demand-paging'), { edits: [planted] });
+  expect(violations[0]?.verdict).toBe('lock-sleep');
+  expect(violations[0]?.message).toMatch(/^agent \d may sleep in .* with mmu_lock held$/);
+  expect(new Set(violations.map(({ verdict }) => verdict))).toEqual(new Set(['lock-sleep']));
+});
+
 test('the engines agree on what does not depend on the schedule', async () => {
   const scenario = small('demand-paging');
   const explored = await runSmall(scenario);

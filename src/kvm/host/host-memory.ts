@@ -1,5 +1,6 @@
 /** The host's user memory as KVM uses it: areas looked up, pages pinned, their use reported back. */
 import type { Op, Word } from '#port';
+import { mightSleep } from '../../locking/might-sleep.ts';
 import type { RwLock } from '../../locking/rw-lock.ts';
 import type { Hva, Phys } from '../../machine/address.ts';
 import { NO_FRAME } from '../../machine/frames.ts';
@@ -45,6 +46,7 @@ export class HostMemory {
    * takes the mmap lock: never under `mmu_lock`.
    */
   *pin(hva: Hva, isWrite: boolean): Op<Pinned> {
+    mightSleep();
     const fast = yield* this.#pinFast(hva, isWrite);
     if (fast !== null) return fast;
     yield* this.mmapLock.readLock();

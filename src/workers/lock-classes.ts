@@ -1,0 +1,25 @@
+/** The classes of a run's locks (docs/locking.md has a card for each), and the order that they are to be taken in. */
+import type { Word } from '#port';
+import type { LockClass } from '../locking/lock-class.ts';
+import type { Layout } from './layout.ts';
+import { LOCK_NAMES, RW_LOCK_NAMES } from './statistics.ts';
+
+/** Outermost first (specification section 6); the zones' locks and page_table_lock are innermost, in the order that runs show. */
+export const LOCK_ORDER: readonly string[] = ['slots_lock', 'mmap_lock', 'mmu_lock'];
+
+/** Operations under a spin lock: a range operation that nobody waits for keeps the lock from chunk to chunk. */
+const HOLD_STEPS_MAX = 100_000;
+
+/** By the word that a lock's events name. */
+export function lockClassesOf(layout: Layout): ReadonlyMap<Word, LockClass> {
+  const classes = new Map<Word, LockClass>();
+  for (const name of LOCK_NAMES) {
+    classes.set(layout.locks[name], { name, kind: 'spin', holdStepsMax: HOLD_STEPS_MAX });
+  }
+  for (const name of RW_LOCK_NAMES) {
+    classes.set(layout.rwLocks[name], { name, kind: 'rwsem', holdStepsMax: Infinity });
+  }
+  classes.set(layout.slotsLock, { name: 'slots_lock', kind: 'mutex', holdStepsMax: Infinity });
+  classes.set(layout.slotsSrcu, { name: 'slots_srcu', kind: 'srcu', holdStepsMax: Infinity });
+  return classes;
+}
