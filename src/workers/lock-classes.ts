@@ -7,8 +7,8 @@ import { LOCK_NAMES, RW_LOCK_NAMES } from './statistics.ts';
 /** Outermost first (specification section 6); the zones' locks and page_table_lock are innermost, in the order that runs show. */
 export const LOCK_ORDER: readonly string[] = ['slots_lock', 'mmap_lock', 'mmu_lock'];
 
-/** Operations under a spin lock: a range operation that nobody waits for keeps the lock from chunk to chunk. */
-const HOLD_STEPS_MAX = 100_000;
+/** Operations under a spin lock. Loose: a twin compares whole tables under mmu_lock, of up to 8,192 entries each; what exceeds it does not end. */
+const HOLD_STEPS_MAX = 10_000_000;
 
 /** By the word that a lock's events name. */
 export function lockClassesOf(layout: Layout): ReadonlyMap<Word, LockClass> {

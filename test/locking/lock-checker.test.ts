@@ -96,6 +96,10 @@ const mmapFirst: Use = ({ slots, mmap }) => reading(mmap, () => under(slots, not
 const update: Use = ({ slots, srcu }) => under(slots, () => srcu.synchronize());
 const sectionInside: Use = ({ slots, srcu }) => under(slots, () => reading(srcu, nothing));
 const sectionOutside: Use = ({ slots, srcu }) => reading(srcu, () => under(slots, nothing));
+const sectionsUnderZone: Use = ({ srcu, rcu, zone }) =>
+  under(zone, () => reading(srcu, () => reading(rcu, nothing)));
+const zoneInSections: Use = ({ srcu, rcu, zone }) =>
+  reading(srcu, () => reading(rcu, () => under(zone, nothing)));
 
 describe('order', () => {
   test('one way round is right, both ways are a cycle though nobody waits', () => {
@@ -137,6 +141,10 @@ describe('order', () => {
 
   test('one class under itself', () => {
     expect(new LockOrder([]).add('a', 'a')).toEqual(['a']);
+  });
+
+  test('a read section waits for nobody, so it has no place in an order; nor does it sleep', () => {
+    expect(findingsOf(sectionsUnderZone, zoneInSections)).toEqual([]);
   });
 
   test('a read section waits for nobody; a grace period waits for what is taken in sections', () => {
