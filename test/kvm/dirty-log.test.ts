@@ -22,7 +22,7 @@ test('enabling sets the flag, takes W away under the lock, and flushes once afte
   const mmuLock = lab.world.layout.locks.mmu_lock;
   const events = lab.run(new Scripted([]), [() => enableDirtyLog(host.vm, lab.slot)]);
   const order = events.flatMap(({ kind, at: word }) => {
-    if (kind === EventKind.store32 && word === flag) return ['publish'];
+    if (kind === EventKind.signal && word === flag) return ['publish'];
     if (kind === EventKind.store64 && word === at) return ['W off'];
     if (kind === EventKind.store64 && word === at + 8) return ['W off, next page'];
     if (kind === EventKind.lockAcquired && word === mmuLock) return ['lock'];

@@ -14,7 +14,7 @@ import { Order } from '../../src/engine/port.ts';
 import { NO_FRAME } from '../../src/machine/frames.ts';
 import { PLAIN_4K } from '../../src/machine/shape.ts';
 import { createSharedWorld, type SharedWorld } from '../../src/main/shared-world.ts';
-import { hostAgent, statisticsOf } from '../../src/workers/layout.ts';
+import { hostAgent, mainAgent, statisticsOf } from '../../src/workers/layout.ts';
 import type { Scenario } from '../../src/workers/scenario.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
 import { cpuOf, memcacheFor, worldOf, type World } from '../../src/workers/world.ts';
@@ -85,6 +85,10 @@ export class Lab {
   constructor(overrides: Partial<Scenario> = {}) {
     this.shared = createSharedWorld(scenarioOf(overrides));
     this.world = this.shared.world;
+    // What making the VM took is not counted.
+    const { layout } = this.world;
+    const at = statisticsOf(layout, mainAgent(layout));
+    new Uint8Array(this.shared.memory.buffer, at, STATISTICS.bytes).fill(0);
   }
 
   /** The scenario's first slot as it is now. */
