@@ -74,6 +74,8 @@ export function* userMemAbort(vm: AbortVm, vcpu: Vcpu, fault: MemoryFault): Op<M
   const pinned = yield* host.pin(fault.slot.hvaOf(gfn), request.access === 'write');
   if (pinned.status === 'poisoned') return poisoned(vm, vcpu, fault, mapping);
   if (pinned.status === 'noMemory' || pinned.status === 'fault') return 'fault';
+  if (pinned.status === 'userfault') return memoryFault(vm, vcpu, gfn);
+  if (pinned.status === 'noMemory' || pinned.status === 'fault') return pinned.status;
   // 10
   if (pinned.status === 'device' && request.access === 'exec') return 'notExecutable';
   const result = yield* install(vm, vcpu, request, { mapping, pinned, gfn }, sequence);
@@ -128,6 +130,13 @@ function* topUp(vm: AbortVm, vcpu: Vcpu, request: Request, mapping: MappingSize)
 function poisoned(vm: AbortVm, vcpu: Vcpu, { hva }: MemoryFault, { level }: MappingSize): Outcome {
   vcpu.signal = { hva, shift: Math.log2(vm.parts.geometry.sizeOf(level)) };
   return 'ok';
+}
+
+/** User space has to bring the page: it gets -EFAULT and is told where (KVM_EXIT_MEMORY_FAULT, of kernels from 6.8). */
+function memoryFault(vm: AbortVm, vcpu: Vcpu, gfn: Gfn): Outcome {
+  const { pageBytes } = vm.parts.geometry;
+  vcpu.exit = { reason: 'memoryFault', ipa: (gfn * pageBytes) as Ipa, bytes: pageBytes };
+  return 'fault';
 }
 
 /** Step 11: only what no notifier may have taken away since `sequence` is mapped. */

@@ -18,7 +18,9 @@ export type Exit =
   /** A decoded load or store; `value`: what a store stores. `completeMmio` ends it. */
   | { readonly reason: 'mmio'; readonly access: MmioAccess; readonly value: RegisterValue }
   /** An access that is not decoded: CM, WnR and FSC of its ISS. */
-  | { readonly reason: 'nisv'; readonly iss: number; readonly ipa: Ipa };
+  | { readonly reason: 'nisv'; readonly iss: number; readonly ipa: Ipa }
+  /** With the result `fault`: memory that user space has to bring first. */
+  | { readonly reason: 'memoryFault'; readonly ipa: Ipa; readonly bytes: number };
 
 /** The signal that tells user space of broken memory (SIGBUS, BUS_MCEERR_AR). */
 export interface PoisonSignal {

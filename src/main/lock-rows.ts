@@ -16,6 +16,7 @@ export const LOCK_ROWS: readonly LockRow[] = [
   ...RW_LOCK_NAMES.flatMap((name) => bothModes(name, 'rwsem', STATISTICS.rwLocks[name])),
   { name: 'slots_lock', mode: 'mutex', type: 'mutex', at: STATISTICS.slotsLock },
   ...bothModes('slots_srcu', 'srcu', STATISTICS.slotsSrcu),
+  { name: 'userfault_queue', mode: 'spin', type: 'spinlock', at: STATISTICS.userfaultLock },
 ];
 
 function bothModes(

@@ -56,6 +56,8 @@ export interface StatisticsLayout {
   readonly locks: Readonly<Record<LockName, LockStatistics>>;
   readonly rwLocks: Readonly<Record<RwLockName, ReadWriteStatistics>>;
   readonly slotsLock: LockStatistics;
+  /** Of all queues of userfaults together. */
+  readonly userfaultLock: LockStatistics;
   readonly slotsSrcu: ReadWriteStatistics;
   readonly bytes: number;
 }
@@ -122,6 +124,7 @@ function statisticsLayout(): StatisticsLayout {
     },
     rwLocks: { mmap_lock: { read: at.lock(), write: at.lock() } },
     slotsLock: at.lock(),
+    userfaultLock: at.lock(),
     slotsSrcu: { read: at.lock(), write: at.lock() },
   };
   return { ...layout, bytes: at.next };

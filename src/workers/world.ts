@@ -89,7 +89,7 @@ export function worldOf(scenario: Scenario, layout: Layout, agent: number): Worl
         accessFlag: agesPages(scenario) ? 'ignored' : 'exact',
       })
     : null;
-  const host = hostMemoryOf(scenario, layout, memory.guest, failures);
+  const host = hostMemoryOf(scenario, layout, memory.guest, { failures, agent });
   const vm = new Vm({
     vmid: GUEST_VMID,
     geometry,
@@ -132,14 +132,15 @@ class EagerHost extends HostMemory {
   }
 }
 
-/** The host's user memory, in frames of this zone. */
+/** The host's user memory in frames of this zone, as an agent sees it. */
 export function hostMemoryOf(
   scenario: Scenario,
   layout: Layout,
   frames: FrameZone,
-  { points }: Failures,
+  { failures, agent }: { readonly failures: Failures; readonly agent: number },
 ): HostMemory {
   const { agents, rwLocks } = layout;
+  const { points } = failures;
   const Host = movesPages(scenario) ? HostMemory : EagerHost;
   return new Host({
     layout: layout.host,
@@ -148,6 +149,8 @@ export function hostMemoryOf(
     mmapLock: new RwLock(rwLocks.mmap_lock, agents, STATISTICS.rwLocks.mmap_lock),
     pageTableLock: spinLock(layout, 'page_table_lock'),
     copies: points.copy,
+    agent,
+    userfaultLock: STATISTICS.userfaultLock,
   });
 }
 

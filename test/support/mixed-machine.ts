@@ -206,7 +206,10 @@ export class MixedMachine {
     });
     const word = layout.words.stage2Root;
     const root = new Stage2Root({ word, zone: layout.tableZone, config, ops: mmu });
-    const host = hostMemoryOf(world.scenario, layout, memory.guest, world.failures);
+    const host = hostMemoryOf(world.scenario, layout, memory.guest, {
+      failures: world.failures,
+      agent: 0,
+    });
     const vm = new Vm({
       ...parts,
       vmid,

@@ -4,28 +4,33 @@
  *
  * The mmap lock is held for reading. A fault waits with it for a page that is being moved: whoever moves pages never takes that lock.
  */
-import { Order, load32, wait, type Op } from '#port';
-import type { Phys } from '../../machine/address.ts';
+import type { Op } from '#port';
 import { LAST_LEVEL } from '../../machine/geometry.ts';
 import { NO_FRAME } from '../../machine/frames.ts';
 import { makeWritable } from './copy-on-write.ts';
+import { faultInShared } from './fault-shared.ts';
 import { faultInHugetlb, faultInTransparentHuge } from './fault-huge.ts';
 import {
   HostState,
-  NO_PTE,
   flagsOf,
   hostPte,
   isWritable,
-  numberOf,
   stateOf,
   withFlags,
   type HostPte,
 } from './host-pte.ts';
-import { flagsFor, installIfEmpty, type FaultOutcome, type HostFault } from './host-fault.ts';
+import {
+  awaitMoveLocked,
+  flagsFor,
+  installIfEmpty,
+  type FaultOutcome,
+  type HostFault,
+} from './host-fault.ts';
 import type { HostEntry } from './host-table.ts';
 import type { Mm } from './mm.ts';
 import { unpinned, type Pinned } from './pinned.ts';
 import { swapIn } from './swap-in.ts';
+import { isUserfaultLocked } from './userfault.ts';
 import type { VmaKind } from './vma.ts';
 
 /**
@@ -69,19 +74,13 @@ function* pinLocked(mm: Mm, fault: HostFault, entry: HostEntry): Op<Pinned> {
 function* resolveLocked(mm: Mm, fault: HostFault, entry: HostEntry): Op<FaultOutcome> {
   const state = stateOf(entry.pte);
   if (state === HostState.migrating) return yield* awaitMoveLocked(mm);
+  const isUserfault = state === HostState.none && isUserfaultLocked(mm, fault);
   yield* mm.table.lock.unlock();
+  if (isUserfault) return 'userfault';
   if (state === HostState.none) return yield* FAULT_IN[fault.area.kind](mm, fault);
   if (state === HostState.swapped) return yield* swapIn(mm, fault, entry);
   if (state === HostState.poisoned) return 'poisoned';
   return yield* makeWritable(mm, fault, entry);
-}
-
-/** Drops the lock and waits until some move is over. The count is read before: a move ends after its entry has changed. */
-function* awaitMoveLocked(mm: Mm): Op<FaultOutcome> {
-  const seen = yield* load32(mm.moves, Order.acquire);
-  yield* mm.table.lock.unlock();
-  yield* wait(mm.moves, seen);
-  return 'ok';
 }
 
 /** What is done about an empty entry, by kind of area. */
@@ -118,34 +117,5 @@ function* faultInDevice(mm: Mm, fault: HostFault): Op<FaultOutcome> {
   const number = area.pgoff + mm.table.pageIn(area.hva, hva);
   const pte = hostPte(HostState.device, number, flagsFor(fault, true));
   yield* installIfEmpty(mm, hva, LAST_LEVEL, pte);
-  return 'ok';
-}
-
-/** The object's page, which is made when nobody has touched it yet. */
-function* faultInShared(mm: Mm, fault: HostFault): Op<FaultOutcome> {
-  const { table, shared } = mm;
-  const page = shared.pageOf(fault.area, fault.hva);
-  yield* table.lock.lock();
-  const held = shared.find(page);
-  if (stateOf(held) === HostState.migrating) return yield* awaitMoveLocked(mm);
-  if (stateOf(held) === HostState.page && table.find(fault.hva).pte === NO_PTE) {
-    yield* mm.pages.frames.get(mm.pages.frameOf(numberOf(held)));
-    yield* table.setLocked(fault.hva, LAST_LEVEL, withFlags(held, flagsFor(fault, true)));
-  }
-  yield* table.lock.unlock();
-  if (stateOf(held) === HostState.poisoned) return 'poisoned';
-  return held === NO_PTE ? yield* makeSharedPage(mm, fault, page) : 'ok';
-}
-
-function* makeSharedPage(mm: Mm, fault: HostFault, page: number): Op<FaultOutcome> {
-  const { table, shared, pages } = mm;
-  const frame: Phys = yield* pages.allocate();
-  if (frame === NO_FRAME) return 'noMemory';
-  yield* pages.frames.own(frame, pages.ownerTag(fault.area, fault.hva));
-  yield* table.lock.lock();
-  const isFirst = shared.find(page) === NO_PTE;
-  if (isFirst) shared.setLocked(page, hostPte(HostState.page, pages.numberOf(frame), 0));
-  yield* table.lock.unlock();
-  if (!isFirst) yield* pages.frames.put(frame);
   return 'ok';
 }

@@ -1,5 +1,5 @@
 /** One fault of the host on the way to an entry: what every kind of memory needs of it. */
-import type { Op } from '#port';
+import { Order, load32, wait, type Op } from '#port';
 import type { Hva, Level } from '../../machine/address.ts';
 import { LAST_LEVEL } from '../../machine/geometry.ts';
 import { HostFlag, NO_PTE, type HostPte } from './host-pte.ts';
@@ -14,8 +14,8 @@ export interface HostFault {
   readonly isWrite: boolean;
 }
 
-/** `ok`: look again; else why there is no page. */
-export type FaultOutcome = 'ok' | 'noMemory' | 'fault' | 'poisoned';
+/** `ok`: look again; else why there is no page: see `PinStatus`. */
+export type FaultOutcome = 'ok' | 'noMemory' | 'fault' | 'poisoned' | 'userfault';
 
 /** Flags of an entry that an access brings about. */
 export function flagsFor({ area, isWrite }: HostFault, isWritableByRead: boolean): number {
@@ -32,4 +32,12 @@ export function* installIfEmpty(mm: Mm, hva: Hva, level: Level, pte: HostPte): O
   if (isEmpty) yield* table.setLocked(hva, level, pte);
   yield* table.lock.unlock();
   return isEmpty;
+}
+
+/** Drops the page-table lock and waits until some move is over. The count is read before: a move ends after its entry has changed. */
+export function* awaitMoveLocked(mm: Mm): Op<'ok'> {
+  const seen = yield* load32(mm.moves, Order.acquire);
+  yield* mm.table.lock.unlock();
+  yield* wait(mm.moves, seen);
+  return 'ok';
 }

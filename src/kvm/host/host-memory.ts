@@ -11,6 +11,7 @@ import type { MmuNotifier } from './mmu-notifier.ts';
 import { OWNER_MERGED, OWNER_ZERO, PageFlag } from './pages.ts';
 import { unpinned, type Pinned } from './pinned.ts';
 import { swapPlace } from './swap-in.ts';
+import { queueUserfault } from './userfault-wait.ts';
 import type { Vma } from './vma.ts';
 
 /** Whether a frame of this owner is what an access to the page with the tag `expected` may reach: reads, the zero page and merged ones too. */
@@ -42,21 +43,16 @@ export class HostMemory {
   }
 
   /**
-   * Pins the page of `hva` (get_user_pages), faulting it in first: its frame with one more reference, which `unpin` drops. May sleep and
-   * takes the mmap lock: never under `mmu_lock`.
+   * Pins the page of `hva` (get_user_pages), faulting it in first: its frame with one more reference, which `unpin` drops. May sleep,
+   * for as long as a handler of userfaults takes, and takes the mmap lock: never under `mmu_lock`.
    */
   *pin(hva: Hva, isWrite: boolean): Op<Pinned> {
     mightSleep();
-    const fast = yield* this.#pinFast(hva, isWrite);
-    if (fast !== null) return fast;
-    yield* this.mmapLock.readLock();
-    const area = this.mm.vmas.at(hva);
-    const isPermitted = area !== null && (area.isWritable || !isWrite);
-    const pinned = isPermitted
-      ? yield* faultAndPin(this.mm, { area, hva, isWrite })
-      : unpinned('fault');
-    yield* this.mmapLock.readUnlock();
-    return pinned;
+    for (;;) {
+      const fast = yield* this.#pinFast(hva, isWrite);
+      const pinned = fast ?? (yield* this.#pinSlow(hva, isWrite));
+      if (pinned !== null) return pinned;
+    }
   }
 
   /** Drops the reference of a pinned page; a device has none. */
@@ -132,6 +128,27 @@ export class HostMemory {
     if (yield* table.isUnchanged(entry))
       return { status: 'page', frame, isWritable: isWritable(pte), level };
     yield* pages.frames.put(frame);
+    return null;
+  }
+
+  /**
+   * Under the mmap lock; null after a wait for the process to resolve the fault. That lock is dropped while waiting, so the area may be
+   * another by then, or gone.
+   */
+  *#pinSlow(hva: Hva, isWrite: boolean): Op<Pinned | null> {
+    yield* this.mmapLock.readLock();
+    const area = this.mm.vmas.at(hva);
+    if (area === null || (isWrite && !area.isWritable)) {
+      yield* this.mmapLock.readUnlock();
+      return unpinned('fault');
+    }
+    const fault = { area, hva, isWrite };
+    const pinned = yield* faultAndPin(this.mm, fault);
+    const queue = pinned.status === 'userfault' ? this.mm.queueOf(area) : null;
+    const seen = queue === null ? null : yield* queueUserfault(this.mm, queue, fault);
+    yield* this.mmapLock.readUnlock();
+    if (queue === null) return pinned;
+    if (seen !== null) yield* queue.awaitWoken(seen);
     return null;
   }
 

@@ -3,6 +3,8 @@ import type { Word } from '#port';
 import type { Hva, Level } from '../../machine/address.ts';
 import { LAST_LEVEL, type Geometry } from '../../machine/geometry.ts';
 import { HOST_NUMBERS, HOST_PTE_BYTES } from './host-pte.ts';
+import { userfaultQueueLayout } from './userfault-queue.ts';
+import type { UserfaultLayout } from './userfault.ts';
 import type { VmaLayout, VmaSpec } from './vma.ts';
 
 /** First user address of guest memory, aligned to every block. */
@@ -67,7 +69,11 @@ export function hostMemoryLayout(space: Space, spec: HostMemorySpec): HostMemory
     .reduce((last, { pgoff, bytes }) => Math.max(last, pgoff + bytes / geometry.pageBytes), 0);
   return {
     geometry,
-    vmas: vmas.map((vma) => ({ ...vma, flags: space.take(4) })),
+    vmas: vmas.map((vma) => ({
+      ...vma,
+      flags: space.take(4),
+      userfault: userfaultLayout(space, vma, geometry.pageBytes),
+    })),
     levels: levels.map((level) => ({ level, entries: space.take(wordsOf(level)) })),
     populated: space.take(vmas.some(isTransparent) ? wordsOf(2) : 0),
     shared: space.take(sharedPages * HOST_PTE_BYTES),
@@ -76,6 +82,21 @@ export function hostMemoryLayout(space: Space, spec: HostMemorySpec): HostMemory
     moves: space.take(8),
     zeroPage: space.take(4),
     hugeZeroPage: space.take(4),
+  };
+}
+
+/** The words of an area's registration, if it has one. */
+function userfaultLayout(
+  space: Space,
+  { userfault, bytes }: VmaSpec,
+  pageBytes: number,
+): UserfaultLayout | null {
+  if (userfault === undefined) return null;
+  const { queues, waiters } = userfault;
+  return {
+    ...userfault,
+    places: Array.from({ length: queues }, () => userfaultQueueLayout(space, waiters)),
+    resolved: space.take((bytes / pageBytes) * 4),
   };
 }
 
@@ -104,6 +125,8 @@ function checkAreas({ geometry, vmas, frames }: HostMemorySpec): void {
     if (vma.hva % unit !== 0 || vma.bytes % unit !== 0 || vma.hugeBytes % unit !== 0)
       throw new Error(`an area of kind ${vma.kind} is not made of whole pages`);
     end = vma.hva + vma.bytes;
+    if (vma.userfault !== undefined && vma.kind !== 'anonymous' && vma.kind !== 'shared')
+      throw new Error(`an area of kind ${vma.kind} cannot be registered with userfaultfd`);
     if (vma.kind === 'pfnmap' && vma.pgoff + vma.bytes / unit > HOST_NUMBERS)
       throw new Error('a device does not fit into host entries');
   }

@@ -5,9 +5,10 @@ import { LAST_LEVEL } from '../../machine/geometry.ts';
 
 /**
  * `page`: the caller has a reference, which `unpin` drops; `device`: PFN-mapped, without a count; `poisoned`: the memory is broken;
- * `noMemory`: the host has no frame left; `fault`: no VMA there, no permission, or no huge page left: -EFAULT.
+ * `noMemory`: the host has no frame left; `fault`: no VMA there, no permission, or no huge page left: -EFAULT;
+ * `userfault`: the process has to resolve the fault first, and whoever pins is to tell it.
  */
-export type PinStatus = 'page' | 'device' | 'poisoned' | 'noMemory' | 'fault';
+export type PinStatus = 'page' | 'device' | 'poisoned' | 'noMemory' | 'fault' | 'userfault';
 
 export interface Pinned {
   readonly status: PinStatus;

@@ -1,6 +1,7 @@
 /** Virtual memory areas of the host process: a fixed table, of which only the mark "mapped" and the permission change. */
 import { read32, write32, type Word } from '#port';
 import type { Hva } from '../../machine/address.ts';
+import type { UserfaultLayout, UserfaultSpec } from './userfault.ts';
 
 export type VmaKind = 'anonymous' | 'transparentHuge' | 'hugetlb' | 'shared' | 'pfnmap';
 
@@ -19,14 +20,17 @@ export interface VmaSpec {
   /** First page of the shared object, or first page frame number of the device; otherwise 0. */
   readonly pgoff: number;
   readonly isWritable: boolean;
+  /** Registered with userfaultfd: of `anonymous` and `shared` areas. */
+  readonly userfault?: UserfaultSpec;
 }
 
 /** An area as KVM sees it; `isWritable` says what is true now. Valid while the mmap lock is held. */
-export type Vma = Omit<VmaSpec, 'pgoff'>;
+export type Vma = Omit<VmaSpec, 'pgoff' | 'userfault'>;
 
-export interface VmaLayout extends VmaSpec {
+export interface VmaLayout extends Omit<VmaSpec, 'userfault'> {
   /** {@link VmaFlag} bits, protected by the mmap lock. */
   readonly flags: Word;
+  readonly userfault: UserfaultLayout | null;
 }
 
 /** Zeroed memory is an area that is mapped as asked for. */
@@ -38,6 +42,7 @@ export class VmArea implements Vma {
   readonly kind: VmaKind;
   readonly hugeBytes: number;
   readonly pgoff: number;
+  readonly userfault: UserfaultLayout | null;
   readonly #layout: VmaLayout;
 
   constructor(layout: VmaLayout) {
@@ -46,6 +51,7 @@ export class VmArea implements Vma {
     this.kind = layout.kind;
     this.hugeBytes = layout.hugeBytes;
     this.pgoff = layout.pgoff;
+    this.userfault = layout.userfault;
     this.#layout = layout;
   }
 

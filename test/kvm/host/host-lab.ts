@@ -148,7 +148,7 @@ export class HostLab {
   }
 
   /** An agent's own view, unwatched. */
-  view(): HostMemory {
+  view(agent = 0): HostMemory {
     const lock = (i: number): SpinLock =>
       new SpinLock(this.#locks[i] as Word, AGENTS, STATISTICS.locks.mmu_lock);
     const { mmu_lock } = STATISTICS.locks;
@@ -160,6 +160,8 @@ export class HostLab {
       pageTableLock: lock(2),
       copies: this.unreadable,
       mmapLock: new RwLock(this.#locks[3] as Word, AGENTS, statistics),
+      agent,
+      userfaultLock: mmu_lock,
     });
   }
 
