@@ -46,6 +46,8 @@ function fill(lab: HostLab): void {
 /** Threads that touch all pages, each from another on, and the number of those that are not done. */
 class Crew {
   left = 0;
+  /** Messages about pages that were there already. */
+  late = 0;
   readonly #lab: HostLab;
 
   constructor(lab: HostLab) {
@@ -65,7 +67,7 @@ class Crew {
     };
   }
 
-  /** Serves a queue until all touchers are done, and wakes who came too late for a page that another handler brought. */
+  /** Serves a queue until all touchers are done. */
   handler(
     agent: number,
     queue: number,
@@ -73,6 +75,7 @@ class Crew {
   ): () => Op<void> {
     const host = this.#lab.view(agent);
     const left = (): number => this.left;
+    const noteLate = (): number => ++this.late;
     return function* run(): Op<void> {
       const served = queueOf(host, queue);
       for (;;) {
@@ -80,8 +83,7 @@ class Crew {
         const message = yield* served.next();
         if (message === null && left() === 0) return;
         if (message === null) yield* served.awaitBell(seen);
-        else if ((yield* resolve(host, message.page)) === 'exists')
-          yield* wakePage(host.mm, host.mm.addressOf(message.page));
+        else if ((yield* resolve(host, message.page)) === 'exists') noteLate();
       }
     };
   }
@@ -128,6 +130,9 @@ describe.each(CASES)('$name', ({ kind, mode, resolve }) => {
         expect([waiting, queued]).toEqual([0, woken + back]);
         withdrawn += back;
       }
+      // A lone handler is told twice of a page only by who did not wait after all.
+      if (shape.handlers === 1)
+        expect(crew.late).toBeLessThanOrEqual(counts(lab)[0]?.withdrawn ?? 0);
       expect(lab.wrong()).toEqual([]);
     }
     expect(withdrawn).toBeGreaterThan(0);
@@ -221,23 +226,31 @@ describe('what a resolution finds', () => {
   });
 
   test('a page of the object that is being moved is waited for', () => {
-    for (let seed = 0; seed < 50; seed++) {
-      const userfault = { mode: 'minor', queues: 0, waiters: WAITERS } as const;
-      const lab = new HostLab(
-        [area('shared', 0, PAGE), area('shared', PAGE, PAGE, { userfault })],
-        { frames: 4 },
-      );
-      drive(touch(lab.host, lab.hva(0), true));
-      const [mover, handler] = [lab.view(0), lab.view(1)];
-      const results: ResolveResult[] = [];
-      lab.run(new RandomScheduler(seed), [
+    const userfault = { mode: 'minor', queues: 0, waiters: WAITERS } as const;
+    const vmas = [area('shared', 0, PAGE), area('shared', PAGE, PAGE, { userfault })];
+    const lab = new HostLab(vmas, { frames: 4 });
+    drive(touch(lab.host, lab.hva(0), true));
+    const [mover, handler] = [lab.view(0), lab.view(1)];
+    let result = '';
+    const isCopying = ({ kind }: { kind: number }): boolean => kind === EventKind.copy;
+    lab.run(
+      new Scripted([
+        { agent: 0, until: isCopying },
+        { agent: 1, toEnd: true },
+      ]),
+      [
         () => migratePage(mover.mm, lab.hva(0)),
         function* run(): Op<void> {
-          results.push(yield* continuePage(handler.mm, lab.hva(1)));
+          result = yield* continuePage(handler.mm, lab.hva(1));
         },
-      ]);
-      expect([results, lab.wrong()]).toEqual([['done'], []]);
-    }
+      ],
+    );
+    expect([result, lab.entry(0), lab.entry(1)]).toEqual([
+      'done',
+      'page 1 W young',
+      'page 1 W young',
+    ]);
+    expect(lab.wrong()).toEqual([]);
   });
 });
 
