@@ -27,6 +27,7 @@ export interface UserMemory {
 
 /** A slot as it was when it was looked up: nothing of it changes inside the read section. */
 export interface AbortSlot extends SlotExtent {
+  readonly id: number;
   readonly isReadonly: boolean;
   /** Being deleted or moved: nothing is behind it any more. */
   readonly isInvalid: boolean;

@@ -22,6 +22,8 @@ export interface Profile {
   readonly stage2: Stage2Operations;
   /** The most bits of IPA that a VM may have (specification section 1.6). */
   readonly ipaLimit: (host: HostKernel) => number;
+  /** Dirty rings: arm64 has them from 6.2 on. */
+  readonly hasDirtyRing: boolean;
 }
 
 /** Of the fault handler, which both generations of the table code share. */
@@ -36,6 +38,7 @@ const LEGACY: Profile = {
   fixes: [SEQUENCE_FIX],
   stage2: new LegacyStage2(),
   ipaLimit: legacyIpaLimit,
+  hasDirtyRing: false,
 };
 
 const PROFILE_5_10: Profile = {
@@ -61,6 +64,7 @@ const PROFILE_5_10: Profile = {
   stage2: new RewrittenStage2(),
   // Stage 2 has its own depth: only the machine limits it.
   ipaLimit: ({ paBits }) => paBits,
+  hasDirtyRing: false,
 };
 
 /** What `--kvm` accepts. */

@@ -75,7 +75,6 @@ export function* userMemAbort(vm: AbortVm, vcpu: Vcpu, fault: MemoryFault): Op<M
   if (pinned.status === 'poisoned') return poisoned(vm, vcpu, fault, mapping);
   if (pinned.status === 'noMemory' || pinned.status === 'fault') return 'fault';
   if (pinned.status === 'userfault') return memoryFault(vm, vcpu, gfn);
-  if (pinned.status === 'noMemory' || pinned.status === 'fault') return pinned.status;
   // 10
   if (pinned.status === 'device' && request.access === 'exec') return 'notExecutable';
   const result = yield* install(vm, vcpu, request, { mapping, pinned, gfn }, sequence);
@@ -163,7 +162,7 @@ function* installLocked(vm: AbortVm, vcpu: Vcpu, request: Request, found: Found)
   const { size, frame } = adjusted(vm, request, found);
   const isDevice = found.pinned.status === 'device';
   const isWritable = mayWrite(request, found.pinned);
-  if (isWritable) yield* markDirty(vm, request, found);
+  if (isWritable) yield* markDirty(vm, vcpu, request, found);
   if (!isPermission && !isDevice && !pgt.attributes.fwb)
     yield* vm.parts.mmu.dcacheCleanInvalidate(frame, size);
   if (access === 'exec') yield* vm.parts.mmu.icacheInvalidate(frame, size);
@@ -210,8 +209,15 @@ function mayWrite({ slot, access, logging }: Request, { status, isWritable }: Pi
   return status === 'device' || access === 'write' || !logging;
 }
 
-/** Step 13. The slot's mark is for one page: while it logs, nothing larger is mapped. */
-function* markDirty(vm: AbortVm, { slot, logging }: Request, { pinned, gfn }: Found): Op<void> {
+/** Step 13. The slot's mark, or the entry in the vCPU's ring, is for one page: while it logs, nothing larger is mapped. */
+function* markDirty(
+  vm: AbortVm,
+  vcpu: Vcpu,
+  { slot, logging }: Request,
+  { pinned, gfn }: Found,
+): Op<void> {
   yield* vm.parts.host.markDirty(pinned.frame);
-  if (logging) yield* slot.markDirty(gfn);
+  if (!logging) return;
+  if (vcpu.ring === null) yield* slot.markDirty(gfn);
+  else yield* vcpu.ring.push({ slot: slot.id, offset: gfn - slot.baseGfn });
 }

@@ -1,7 +1,9 @@
 /** A vCPU as its own thread sees it. */
+import type { Op } from '#port';
 import type { Hva, Ipa } from '../machine/address.ts';
 import { FaultRecord } from '../machine/syndrome.ts';
 import type { Outcome } from '../pgtable/outcome.ts';
+import type { DirtyRing } from './dirty-ring.ts';
 import type { Memcache } from './memcache.ts';
 import type { MmioAccess } from './mmio.ts';
 import { Registers, type RegisterValue } from './registers.ts';
@@ -20,7 +22,9 @@ export type Exit =
   /** An access that is not decoded: CM, WnR and FSC of its ISS. */
   | { readonly reason: 'nisv'; readonly iss: number; readonly ipa: Ipa }
   /** With the result `fault`: memory that user space has to bring first. */
-  | { readonly reason: 'memoryFault'; readonly ipa: Ipa; readonly bytes: number };
+  | { readonly reason: 'memoryFault'; readonly ipa: Ipa; readonly bytes: number }
+  /** Instead of an entry of the guest: user space has to collect the dirty ring first. */
+  | { readonly reason: 'dirtyRingFull' };
 
 /** The signal that tells user space of broken memory (SIGBUS, BUS_MCEERR_AR). */
 export interface PoisonSignal {
@@ -40,6 +44,8 @@ export class Vcpu {
   readonly memcache: Memcache;
   /** Offset of the counter of notifier retries in the agent's statistics block. */
   readonly retried: number;
+  /** Where the pages that it is let write are recorded, instead of in the slots' bitmaps. */
+  readonly ring: DirtyRing | null;
   readonly registers: Registers = new Registers();
   /** ESR, FAR and HPFAR of the fault being handled. */
   fault: FaultRecord = new FaultRecord(0, 0, 0);
@@ -52,8 +58,20 @@ export class Vcpu {
   /** Bytes of instructions that the host stepped over for the guest. */
   pcAdvance = 0;
 
-  constructor(options: { readonly memcache: Memcache; readonly retried: number }) {
+  constructor(options: {
+    readonly memcache: Memcache;
+    readonly retried: number;
+    readonly ring?: DirtyRing | null;
+  }) {
     this.memcache = options.memcache;
     this.retried = options.retried;
+    this.ring = options.ring ?? null;
+  }
+
+  /** Before each entry of the guest: false, with an exit to user space, while the dirty ring is full. */
+  *mayEnter(): Op<boolean> {
+    if (this.ring === null || !(yield* this.ring.isSoftFull())) return true;
+    this.exit = { reason: 'dirtyRingFull' };
+    return false;
   }
 }

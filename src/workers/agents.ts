@@ -3,6 +3,7 @@ import type { Op } from '#port';
 import { HostAgent } from './host-agent.ts';
 import { hostAgent, type Layout } from './layout.ts';
 import { runAgent, runConductor, type Duration } from './rounds.ts';
+import { Announced } from './userfaults.ts';
 import { VcpuAgent } from './vcpu-agent.ts';
 import type { World } from './world.ts';
 
@@ -17,10 +18,13 @@ export interface AgentPart {
 /** Runs one agent from its first barrier to its last. */
 export function* runPart(world: World, { agent, seed, duration }: AgentPart): Op<void> {
   const { layout } = world;
-  if (agent < layout.vcpus) yield* runAgent(world, new VcpuAgent(world, agent, seed));
-  else if (agent === hostAgent(layout))
-    yield* runConductor(world, new HostAgent(world, 0, seed), duration);
-  else yield* runAgent(world, new HostAgent(world, agent - layout.vcpus, seed));
+  const actor =
+    agent < layout.vcpus
+      ? new VcpuAgent(world, agent, seed)
+      : new HostAgent(world, agent - layout.vcpus, seed);
+  const announced = new Announced(world, actor);
+  if (agent === hostAgent(layout)) yield* runConductor(world, announced, duration);
+  else yield* runAgent(world, announced);
 }
 
 /** What reports call an agent. */

@@ -10,14 +10,17 @@ import type { VmaSpec } from '../kvm/host/vma.ts';
 import { discardSlot, enableDirtyLog } from '../kvm/host-operations.ts';
 import type { Hva } from '../machine/address.ts';
 import type { Actor } from './actor.ts';
+import { collectRings } from './dirty-rings.ts';
 import { actOnLog } from './log-actions.ts';
 import { actOnPage } from './page-actions.ts';
 import {
   isDevice,
+  isHandler,
   isLogProgram,
   isPageProgram,
   isSlotProgram,
   isTrapProgram,
+  type HandlerProgram,
   type HostProgram,
   type PageProgram,
   type Phase,
@@ -25,6 +28,7 @@ import {
 } from './scenario.ts';
 import { actOnSlot } from './slot-actions.ts';
 import { noteLogBegun } from './slot-log.ts';
+import { UserfaultHandler } from './userfaults.ts';
 import type { World } from './world.ts';
 
 /** More than there are agents: each draws from a generator of its own. */
@@ -54,6 +58,10 @@ export class HostAgent implements Actor {
     if (phase.guest !== null) this.#guestsDue += this.#world.layout.vcpus;
     const host = phase.hosts[this.#index];
     if (host === undefined) return;
+    if (isHandler(host)) {
+      yield* new UserfaultHandler(this.#world).serve(phase, host);
+      return;
+    }
     for (let pass = 0; host.times === null || pass < host.times; pass++) {
       yield* this.#pass(host);
       if (host.times === null && (yield* this.#areGuestsFinished())) return;
@@ -67,7 +75,7 @@ export class HostAgent implements Actor {
     return ((finished - this.#guestsDue) | 0) >= 0;
   }
 
-  *#pass(program: HostProgram): Op<void> {
+  *#pass(program: Exclude<HostProgram, HandlerProgram>): Op<void> {
     if (isPageProgram(program)) yield* this.#actOnPages(program);
     else if (isLogProgram(program)) {
       yield* actOnLog(this.#world, program);
@@ -79,6 +87,7 @@ export class HostAgent implements Actor {
       yield* this.#trap(program.action);
       yield* this.#letGuestsThrough(program.delay);
     } else if (program.action === 'teardown') yield* exitMm(this.#world.vm.parts.host.mm);
+    else if (program.action === 'collect-rings') yield* collectRings(this.#world);
     else yield* this.#actOnSlots(program.action);
   }
 

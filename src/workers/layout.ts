@@ -6,6 +6,7 @@ import type { Word } from '#port';
 import { HVA_BASE, hostMemoryLayout, type HostMemoryLayout } from '../kvm/host/layout.ts';
 import type { VmaSpec } from '../kvm/host/vma.ts';
 import { dirtyBitmapBytes } from '../kvm/dirty-bitmap.ts';
+import { DIRTY_ENTRY_BYTES, type DirtyRingLayout } from '../kvm/dirty-ring.ts';
 import { MEMCACHE_BYTES } from '../kvm/memcache.ts';
 import { memslotArraysBytes, type MemslotsLayout } from '../kvm/memslots.ts';
 import { CACHE_PAGES } from '../kvm/table-page-cache.ts';
@@ -88,6 +89,8 @@ export interface Layout {
   readonly interconnect: InterconnectLayout;
   readonly cpuCaches: Word;
   readonly memcaches: Word;
+  /** Of every vCPU, where the scenario has dirty rings. */
+  readonly dirtyRings: readonly DirtyRingLayout[];
   readonly slots: readonly SlotLayout[];
   readonly slotsLock: Word;
   readonly slotsSrcu: Word;
@@ -157,7 +160,7 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
   const words = placed(space, Object.keys(WORDS) as WordName[], 8);
   const frameBytes = pageBytesOf(scenario.machine);
   const geometry = geometryOf(scenario.machine);
-  const areas = areasOf(scenario, geometry);
+  const areas = areasOf(scenario, geometry, agents);
   const pages = scenario.slots.reduce((sum, slot) => sum + slot.bytes / frameBytes, 0);
   const layout = {
     vcpus,
@@ -177,6 +180,7 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     },
     cpuCaches: space.takePages(vcpus * CPU_CACHE_BYTES),
     memcaches: space.take(vcpus * lines(MEMCACHE_BYTES)),
+    dirtyRings: dirtyRings(space, scenario),
     slots: slotLayouts(scenario, areas),
     slotsLock: space.take(Mutex.bytes(agents)),
     slotsSrcu: space.take(Srcu.bytes(agents)),
@@ -235,6 +239,17 @@ function placed<Name extends string>(
   return Object.fromEntries(entries) as Record<Name, Word>;
 }
 
+function dirtyRings(space: Space, { vcpus, dirtyRing: size }: Scenario): DirtyRingLayout[] {
+  if (size === undefined) return [];
+  return Array.from({ length: vcpus }, () => ({
+    size,
+    entries: space.take(size * DIRTY_ENTRY_BYTES),
+    dirtyIndex: space.take(4),
+    resetIndex: space.take(8),
+    fetchIndex: space.take(4),
+  }));
+}
+
 /** A bitmap's room for each slot of the scenario, and for the slot that each host agent may add. */
 function memslotsLayout(
   space: Space,
@@ -276,7 +291,7 @@ function slotLayouts(scenario: Scenario, areas: readonly VmaSpec[]): SlotLayout[
 }
 
 /** An area of the host's user memory behind each slot, in their order. */
-function areasOf(scenario: Scenario, geometry: Geometry): VmaSpec[] {
+function areasOf(scenario: Scenario, geometry: Geometry, agents: number): VmaSpec[] {
   const { pageBytes } = geometry;
   let next: number = HVA_BASE;
   let device: number = DEVICE_BASE;
@@ -287,8 +302,27 @@ function areasOf(scenario: Scenario, geometry: Geometry): VmaSpec[] {
     next = hva + bytes;
     const pgoff = (kind === 'pfnmap' ? device : offset) / pageBytes;
     if (kind === 'pfnmap') device += bytes;
-    return { hva, bytes, kind, hugeBytes, pgoff, isWritable: true };
+    return {
+      hva,
+      bytes,
+      kind,
+      hugeBytes,
+      pgoff,
+      isWritable: true,
+      ...registrationOf(slot, scenario.vcpus, agents),
+    };
   });
+}
+
+/** The userfault registration of a slot's area, if it has one; every agent may wait. */
+function registrationOf(
+  { userfault }: Slot,
+  vcpus: number,
+  waiters: number,
+): Pick<VmaSpec, 'userfault'> {
+  if (userfault === undefined) return {};
+  const queues = { shared: 1, 'per-vcpu': vcpus, exit: 0 }[userfault.queue];
+  return { userfault: { mode: userfault.mode, queues, waiters } };
 }
 
 function anonymous(pageBytes: number): Backing {

@@ -7,7 +7,9 @@ import { pageBytesOf } from '../machine/shape.ts';
 import type { Layout } from './layout.ts';
 import {
   TRACE_PAGE_BYTES,
+  type GuestProgram,
   type PatternProgram,
+  type PreFaultProgram,
   type Scenario,
   type TraceProgram,
 } from './scenario.ts';
@@ -29,11 +31,25 @@ export interface Accesses {
 export function expandProgram(
   scenario: Scenario,
   layout: Layout,
-  program: PatternProgram | TraceProgram,
+  program: GuestProgram,
   agent: { readonly vcpu: number; readonly seed: number },
 ): Accesses {
   if (program.kind === 'trace') return expandTrace(scenario, layout, program, agent.vcpu);
-  return expandPattern(scenario, program, agent);
+  return expandPattern(scenario, patternOf(program), agent);
+}
+
+/** What is mapped in advance is what reads of every page of the region would have mapped. */
+function patternOf(program: PatternProgram | PreFaultProgram): PatternProgram {
+  if (program.kind === 'pattern') return program;
+  const { slot, region } = program;
+  const reads = {
+    pattern: 'sequential',
+    touches: null,
+    writes: 0,
+    stride: 1,
+    exponent: 1,
+  } as const;
+  return { kind: 'pattern', slot, region, ...reads };
 }
 
 function expandPattern(

@@ -3,6 +3,7 @@
  */
 import type { ProfileName } from '../kvm/profile.ts';
 import type { DirtyLogMode } from '../kvm/dirty-log.ts';
+import type { UserfaultMode } from '../kvm/host/userfault.ts';
 import type { VmaKind } from '../kvm/host/vma.ts';
 import type { FailurePlan } from '../machine/failure-point.ts';
 import type { MachineShape } from '../machine/shape.ts';
@@ -18,6 +19,15 @@ export interface Backing {
   readonly offset: number;
 }
 
+/** Who resolves the faults of a registered slot: handlers of one queue or of one for each vCPU, or the vCPU that faulted. */
+export type UserfaultDelivery = 'shared' | 'per-vcpu' | 'exit';
+
+/** A slot's registration with userfaultfd, from the beginning of a run. */
+export interface SlotUserfault {
+  readonly mode: UserfaultMode;
+  readonly queue: UserfaultDelivery;
+}
+
 /** A memslot: guest-physical start and length in bytes, both multiples of the page size. */
 export interface Slot {
   readonly base: number;
@@ -27,6 +37,10 @@ export interface Slot {
   readonly isReadonly?: boolean;
   /** Absent: anonymous memory. */
   readonly backing?: Backing;
+  /** Of anonymous and shared memory. */
+  readonly userfault?: SlotUserfault;
+  /** Its memory begins with the contents of a snapshot, see snapshot.ts; otherwise with zeros. */
+  readonly snapshot?: boolean;
 }
 
 /** Whether the slot's memory is registers: never executed, logged, discarded or moved. */
@@ -67,7 +81,15 @@ export interface TraceProgram {
   readonly vcpuPages: number;
 }
 
-export type GuestProgram = PatternProgram | TraceProgram;
+/** No accesses: the thread of each vCPU has KVM map the pages of its region. */
+export interface PreFaultProgram {
+  readonly kind: 'prefault';
+  /** Index into `Scenario.slots`. */
+  readonly slot: number;
+  readonly region: Region;
+}
+
+export type GuestProgram = PatternProgram | TraceProgram | PreFaultProgram;
 
 /** What the host does to single pages of a slot's memory, contents kept. */
 export const PAGE_ACTIONS = [
@@ -93,8 +115,8 @@ export type SlotAction = (typeof SLOT_ACTIONS)[number];
 export const TRAP_ACTIONS = ['set-way', 'reset'] as const;
 export type TrapAction = (typeof TRAP_ACTIONS)[number];
 
-/** What it does to all slots at once; 'teardown' is the end of its address space. */
-export const WHOLE_ACTIONS = ['write-protect', 'discard', 'teardown'] as const;
+/** What it does to all slots at once, or to all dirty rings; 'teardown' is the end of its address space. */
+export const WHOLE_ACTIONS = ['write-protect', 'discard', 'teardown', 'collect-rings'] as const;
 export type WholeAction = (typeof WHOLE_ACTIONS)[number];
 
 interface Repeated {
@@ -138,9 +160,24 @@ export interface WholeProgram extends Repeated {
   readonly action: WholeAction;
 }
 
+/** Serves a queue of userfaults until everybody else is done with the phase. */
+export interface HandlerProgram {
+  readonly action: 'userfault';
+  /** Index into `Scenario.slots`, of a registered slot. */
+  readonly slot: number;
+  /** Which of the slot's queues. */
+  readonly queue: number;
+  /** What it does between a message and its resolution. */
+  readonly delaySteps: number;
+}
+
 /** What one agent of the host does in a phase. */
-export type HostProgram = PacedProgram | WholeProgram;
+export type HostProgram = PacedProgram | WholeProgram | HandlerProgram;
 export type PacedProgram = PageProgram | LogProgram | SlotProgram | TrapProgram;
+
+export function isHandler(program: HostProgram): program is HandlerProgram {
+  return program.action === 'userfault';
+}
 
 export function isPageProgram(program: HostProgram): program is PageProgram {
   return PAGE_ACTIONS.some((known) => known === program.action);
@@ -198,6 +235,8 @@ export interface Scenario {
   /** Who clears the bits of a dirty log, and how a log begins. */
   readonly dirtyLog: DirtyLogMode;
   readonly slots: readonly Slot[];
+  /** Entries of each vCPU's dirty ring; absent: writes to slots that log are recorded in bitmaps. */
+  readonly dirtyRing?: number;
   /** Phases run once, in order. */
   readonly setup: readonly Phase[];
   /** Phases run `repeat` times, in order. */

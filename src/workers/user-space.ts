@@ -9,6 +9,7 @@ import type { AccessKind } from '../machine/cpu.ts';
 import { AgentFailure, type FailureKind } from './failure.ts';
 import { takesSlotsAway } from './scenario.ts';
 import { STATISTICS } from './statistics.ts';
+import type { UserfaultHandler } from './userfaults.ts';
 import type { World } from './world.ts';
 
 /** A guest's access that faulted, and how its handling ended. */
@@ -25,14 +26,20 @@ export interface HandledAccess {
 export class UserSpace {
   readonly #world: World;
   readonly #vcpu: Vcpu;
+  readonly #userfaults: UserfaultHandler;
   readonly #id: number;
   readonly #generation: Word;
   readonly #bringsSlotsBack: boolean;
 
-  constructor(world: World, id: number, vcpu: Vcpu) {
+  constructor(
+    world: World,
+    id: number,
+    { vcpu, userfaults }: { readonly vcpu: Vcpu; readonly userfaults: UserfaultHandler },
+  ) {
     this.#world = world;
     this.#id = id;
     this.#vcpu = vcpu;
+    this.#userfaults = userfaults;
     this.#generation = world.layout.memslots.generation;
     this.#bringsSlotsBack = takesSlotsAway(world.scenario);
   }
@@ -53,6 +60,12 @@ export class UserSpace {
       count(STATISTICS.exits, 1);
       completeMmio(this.#vcpu, exit.access, exit.value);
       return 'done';
+    }
+    if (result === 'fault' && exit?.reason === 'memoryFault') {
+      count(STATISTICS.exits, 1);
+      this.#vcpu.exit = null;
+      yield* this.#userfaults.resolveExit(exit.ipa, this.#where(access));
+      return 'retry';
     }
     // A fetch where no slot is aborts in the guest, whose handler tries again.
     if (access.hasFailed && this.#isForgiven(result)) return 'retry';
@@ -91,8 +104,12 @@ export class UserSpace {
       yield* wait(this.#generation, seen);
   }
 
-  #failure(kind: FailureKind, { ipa, kind: access }: HandledAccess): AgentFailure {
-    return new AgentFailure(kind, `vCPU ${this.#id}, ${access} of IPA 0x${ipa.toString(16)}`);
+  #failure(kind: FailureKind, access: HandledAccess): AgentFailure {
+    return new AgentFailure(kind, this.#where(access));
+  }
+
+  #where({ ipa, kind }: HandledAccess): string {
+    return `vCPU ${this.#id}, ${kind} of IPA 0x${ipa.toString(16)}`;
   }
 }
 

@@ -24,12 +24,16 @@ import type { Ipa } from '../machine/address.ts';
 import { FAULTED, type AccessKind, type Cpu } from '../machine/cpu.ts';
 import { FSC } from '../machine/syndrome.ts';
 import type { Actor } from './actor.ts';
+import { dirtyRingsOf, passDirtyRing } from './dirty-rings.ts';
 import { AgentFailure } from './failure.ts';
 import { AccessLog } from './log.ts';
+import { preFaultRange } from './pre-fault.ts';
 import { Touch, expandProgram, type Accesses } from './program.ts';
 import { does, hostProgramsOf, isPaced, type GuestProgram, type Phase } from './scenario.ts';
+import { InitialContents } from './snapshot.ts';
 import { STATISTICS, WALKS_MAX, type FaultStatistics } from './statistics.ts';
 import { UserSpace } from './user-space.ts';
+import { UserfaultHandler } from './userfaults.ts';
 import { cpuOf, memcacheFor, type World } from './world.ts';
 
 /** Latency is timed for one fault in this many (a power of two), per class. */
@@ -61,6 +65,8 @@ export class VcpuAgent implements Actor {
   readonly #isPaced: boolean;
   /** Whether dirty logs begin during the run. */
   readonly #logsBegin: boolean;
+  readonly #initial: InitialContents;
+  readonly #userfaults: UserfaultHandler;
   /** Sequence of the last write. */
   #sequence = 0;
   #discardEpoch = 0;
@@ -70,8 +76,14 @@ export class VcpuAgent implements Actor {
     this.#id = id;
     this.#seed = seed;
     this.#cpu = cpuOf(world, id);
-    this.#vcpu = new Vcpu({ memcache: memcacheFor(world, id), retried: STATISTICS.retried });
-    this.#userSpace = new UserSpace(world, id, this.#vcpu);
+    this.#vcpu = new Vcpu({
+      memcache: memcacheFor(world, id),
+      retried: STATISTICS.retried,
+      ring: dirtyRingsOf(world.layout)[id] ?? null,
+    });
+    this.#userfaults = new UserfaultHandler(world);
+    this.#userSpace = new UserSpace(world, id, { vcpu: this.#vcpu, userfaults: this.#userfaults });
+    this.#initial = new InitialContents(world.scenario, world.layout);
     this.#log = new AccessLog(world.layout, id);
     this.#owners = ownersOf(world);
     this.#isPaced = hostProgramsOf(world.scenario).some(isPaced);
@@ -87,7 +99,8 @@ export class VcpuAgent implements Actor {
     if (phase.guest === null) return;
     const accesses = this.expand(phase.guest);
     yield* this.enter();
-    yield* this.run(accesses);
+    if (phase.guest.kind === 'prefault') yield* this.#preFault(accesses);
+    else yield* this.run(accesses);
     yield* this.leave();
   }
 
@@ -105,6 +118,7 @@ export class VcpuAgent implements Actor {
   /** Begins a guest program. */
   *enter(): Op<void> {
     this.#discardEpoch = yield* load32(this.#world.layout.words.discardEpoch, Order.acquire);
+    yield* passDirtyRing(this.#vcpu);
     yield* this.#cpu.enterGuest();
   }
 
@@ -122,6 +136,24 @@ export class VcpuAgent implements Actor {
       yield* this.#touch(ipas[i] as Ipa, pages[i] as number, kinds[i] as number);
       count(STATISTICS.accesses, 1);
     }
+  }
+
+  /** Has the pages of the accesses mapped, which follow one another, outside of the guest; for the log it read them. */
+  *#preFault({ ipas, pages }: Accesses): Op<void> {
+    yield* this.#cpu.leaveGuest();
+    const { pageBytes } = this.#world.vm.parts.geometry;
+    const range = { ipa: ipas[0] as number, bytes: pages.length * pageBytes };
+    const who = `vCPU ${this.#id}, pre-fault from IPA 0x${range.ipa.toString(16)}`;
+    yield* preFaultRange(
+      this.#world,
+      { vcpu: this.#vcpu, userfaults: this.#userfaults, who },
+      range,
+    );
+    const protectEpoch = yield* load32(this.#world.layout.words.protectEpoch, Order.acquire);
+    const discardEpoch = this.#discardEpoch;
+    const read = { sequence: 0, executed: false, protectEpoch, logEpoch: 0, discardEpoch };
+    for (const page of pages) this.#log.note(page, read);
+    yield* this.#cpu.enterGuest();
   }
 
   /** One access, repeated until no fault is in its way; then the log entry that acknowledges it. A write that user space dropped is none. */
@@ -188,12 +220,14 @@ export class VcpuAgent implements Actor {
     count(STATISTICS.strayAccesses, 1);
   }
 
-  /** A vCPU's own word holds its last acknowledged write, or the zero of a fresh page. */
+  /** A vCPU's own word holds its last acknowledged write, or what the page began with. */
   *#check(at: Word, page: number): Op<void> {
     const lo = yield* load64(at, Order.once);
     const hi = high();
     const expected = this.#log.lastWrite(page, this.#discardEpoch);
-    if (lo === expected && hi === (expected === 0 ? 0 : this.#id + 1)) return;
+    const initial = this.#initial.wordOf(page);
+    const isFresh = expected === 0 && lo === initial.lo && hi === initial.hi;
+    if (isFresh || (expected !== 0 && lo === expected && hi === this.#id + 1)) return;
     if (counted(STATISTICS.staleReads) === 0) count(STATISTICS.firstStalePage, page);
     count(STATISTICS.staleReads, 1);
   }
@@ -214,6 +248,7 @@ export class VcpuAgent implements Actor {
     const hasFailed = this.#world.failures.struck > struck;
     const exits = counted(STATISTICS.exits);
     const answer = yield* this.#userSpace.answer({ ipa, kind, result, slotsSeen, hasFailed });
+    yield* passDirtyRing(this.#vcpu);
     yield* this.#cpu.enterGuest();
     const isServed =
       counted(STATISTICS.retried) === retried && counted(STATISTICS.exits) === exits && !hasFailed;

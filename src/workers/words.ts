@@ -20,6 +20,7 @@ export type WordName =
   | 'guestsFinished'
   | 'guestProgress'
   | 'mappingsTaken'
+  | 'partsDone'
   | 'protectEpoch'
   | 'logActions'
   | 'logEpoch'
@@ -76,11 +77,17 @@ export const WORDS: Readonly<Record<WordName, WordSpec>> = {
     meaning: 'waitable: faulting accesses that got through, and guest programs that ended',
     monotone: true,
   },
+  partsDone: {
+    owner: 'run',
+    writers: 'every agent, in phases with handlers of userfaults',
+    meaning: 'parts of such phases that ended',
+    monotone: true,
+  },
   mappingsTaken: {
     owner: 'run',
     writers: 'host agents',
     meaning:
-      'times that the host took access flags or mappings away without a notifier: the next access faults',
+      'times that the host took access flags, mappings or W away without a notifier: the next access faults',
     monotone: true,
   },
   protectEpoch: {

@@ -29,6 +29,7 @@ import { memcacheOf, type Layout, type SlotLayout } from './layout.ts';
 import { stage2Config } from '../pgtable/stage2-init.ts';
 import { agesPages, movesPages, type Scenario } from './scenario.ts';
 import { requestRegionLocked } from './slot-request.ts';
+import { loadSnapshots } from './snapshot.ts';
 import { STATISTICS, type LockName } from './statistics.ts';
 
 /** VMID 0 belongs to the host. */
@@ -167,7 +168,8 @@ function memslotsOf(layout: Layout, agent: number): Memslots {
   });
 }
 
-/** Creates the VM: its table, then the slots of the scenario. False without memory for the root. User space tries again what fails on purpose. */
+/** Creates the VM: its table, then the slots of the scenario. False without memory for the root, or for a snapshot. User space tries
+ * again what fails on purpose. */
 export function* createVm(world: World): Op<boolean> {
   const { scenario, layout, vm, failures } = world;
   const isFirst = yield* vm.initStage2();
@@ -182,7 +184,7 @@ export function* createVm(world: World): Op<boolean> {
   }
   yield* slotsLock.unlock();
   yield* ownDevices(layout, vm);
-  return true;
+  return yield* loadSnapshots(world);
 }
 
 /** Device registers are their pages' for good. */

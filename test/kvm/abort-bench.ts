@@ -76,6 +76,7 @@ export interface SlotSpec {
 }
 
 class FakeSlot implements AbortSlot {
+  readonly id = 0;
   readonly baseGfn: Gfn;
   readonly pages: number;
   readonly hva: Hva;

@@ -4,6 +4,7 @@ import { EventKind, RECORD, type EventSink } from '../../src/engine/events.ts';
 import { Execution, type Scheduler } from '../../src/engine/execution.ts';
 import type { ScriptLine } from '../../src/explore/scripted.ts';
 import { handleGuestAbort } from '../../src/kvm/guest-abort.ts';
+import type { DirtyRing } from '../../src/kvm/dirty-ring.ts';
 import type { Memslot } from '../../src/kvm/memslots.ts';
 import { Vcpu, type AbortResult } from '../../src/kvm/vcpu.ts';
 import type { Ipa, Level, Phys } from '../../src/machine/address.ts';
@@ -51,10 +52,14 @@ export class Guest {
   /** How each fault ended. */
   readonly results: AbortResult[] = [];
 
-  constructor(lab: Lab, id: number) {
+  constructor(lab: Lab, id: number, ring: DirtyRing | null = null) {
     this.world = lab.view(id);
     this.cpu = cpuOf(this.world, id);
-    this.vcpu = new Vcpu({ memcache: memcacheFor(this.world, id), retried: STATISTICS.retried });
+    this.vcpu = new Vcpu({
+      memcache: memcacheFor(this.world, id),
+      retried: STATISTICS.retried,
+      ring,
+    });
   }
 
   /** One access from the host into the guest and back; a fault is handled once and nothing repeated. Whether it faulted. */

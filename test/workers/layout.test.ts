@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { HISTOGRAM_BYTES } from '../../src/engine/histogram.ts';
 import { HVA_BASE } from '../../src/kvm/host/layout.ts';
+import type { UserfaultLayout } from '../../src/kvm/host/userfault.ts';
 import { dirtyBitmapBytes } from '../../src/kvm/dirty-bitmap.ts';
 import { MEMCACHE_BYTES } from '../../src/kvm/memcache.ts';
 import { memslotArraysBytes } from '../../src/kvm/memslots.ts';
@@ -53,6 +54,20 @@ function copyExtent({ slots, guestZone }: Layout, slot: number, at: number): Ext
   return { name: `copy ${slot}`, at, bytes, align: PAGE };
 }
 
+function userfaultExtents(i: number, userfault: UserfaultLayout | null): Extent[] {
+  if (userfault === null) return [];
+  const places = userfault.places.flatMap(({ lock, bell, order, records, waiters }, queue) => {
+    const name = `queue ${queue} of slot ${i}`;
+    return [
+      { name, at: lock, bytes: SpinLock.bytes(waiters), align: LINE },
+      { name, at: bell, bytes: 8, align: LINE },
+      { name, at: order, bytes: 16 + waiters * 4, align: LINE },
+      { name, at: records, bytes: waiters * 64, align: LINE },
+    ];
+  });
+  return [...places, { name: `resolved ${i}`, at: userfault.resolved, bytes: 4, align: LINE }];
+}
+
 /** Every structure of a layout, from the sizes that its users declare. */
 function extentsOf(layout: Layout): Extent[] {
   const { vcpus, agents, pages, memslots } = layout;
@@ -97,6 +112,16 @@ function extentsOf(layout: Layout): Extent[] {
       bytes: dirtyBitmapBytes(room),
       align: LINE,
     })),
+    ...layout.dirtyRings.flatMap(({ size, entries, dirtyIndex, resetIndex, fetchIndex }) => [
+      { name: 'ring entries', at: entries, bytes: size * 16, align: LINE },
+      ...[dirtyIndex, resetIndex, fetchIndex].map((at) => ({
+        name: 'ring index',
+        at,
+        bytes: 8,
+        align: LINE,
+      })),
+    ]),
+    ...layout.host.vmas.flatMap(({ userfault }, i) => userfaultExtents(i, userfault)),
     ...layout.host.levels.map(({ level, entries }) => ({
       name: `host table ${level}`,
       at: entries,
@@ -128,12 +153,16 @@ const scenarios: fc.Arbitrary<Scenario> = fc
   .map(({ pages, pageShift, ...rest }) =>
     scenarioOf({
       ...rest,
+      dirtyRing: 8,
       machine: { ...PLAIN_4K, pageShift },
       rounds: [
         { name: 'r', guest: null, hosts: [{ action: 'harvest', slot: 0, times: 1, delay: 1 }] },
       ],
       slots: pages.map((count, i) => {
-        return { base: i * 2 ** 28, bytes: count * 2 ** pageShift, logging: false };
+        const queue = (['shared', 'per-vcpu', 'exit'] as const)[i % 3] ?? 'exit';
+        const userfault = { mode: 'missing', queue } as const;
+        const slot = { base: i * 2 ** 28, bytes: count * 2 ** pageShift, logging: false };
+        return i < 3 ? { ...slot, userfault } : slot;
       }),
     }),
   );
@@ -227,7 +256,8 @@ test('equal scenarios have equal layouts; the host and main agents come after th
 });
 
 test('no two statistics share a place in the block', () => {
-  const { faults, locks, rwLocks, slotsLock, slotsSrcu, tlbi, bytes, ...counters } = STATISTICS;
+  const { faults, locks, rwLocks, slotsLock, slotsSrcu, userfaultLock, tlbi, bytes, ...counters } =
+    STATISTICS;
   const modes = [...Object.values(rwLocks), slotsSrcu].flatMap(({ read, write }) => [read, write]);
   const extents = [
     ...Object.values(counters).map((at) => [at, 8] as const),
@@ -237,7 +267,7 @@ test('no two statistics share a place in the block', () => {
       [fault.walks, (WALKS_MAX + 1) * 4] as const,
       [fault.latencyNs, HISTOGRAM_BYTES] as const,
     ]),
-    ...[...Object.values(locks), slotsLock, ...modes].flatMap((lock) => [
+    ...[...Object.values(locks), slotsLock, userfaultLock, ...modes].flatMap((lock) => [
       ...[lock.acquisitions, lock.releases].map((at) => [at, 4] as const),
       ...[lock.waitTotalNs, lock.holdTotalNs].map((at) => [at, 8] as const),
       ...[lock.waitNs, lock.holdNs].map((at) => [at, HISTOGRAM_BYTES] as const),

@@ -5,6 +5,7 @@
  * Locks, outer to inner: mmap lock, page-table lock, the subscriber's, zone locks.
  */
 import { copy, type Op, type Word } from '#port';
+import type { LockStatistics } from '../../locking/lock-account.ts';
 import type { RwLock } from '../../locking/rw-lock.ts';
 import type { SpinLock } from '../../locking/spin-lock.ts';
 import type { FailurePoint } from '../../machine/failure-point.ts';

@@ -1,10 +1,11 @@
 /**
- * Each vCPU's word in each page holds its last acknowledged write, or the zero of a fresh page: in the page's frame, or in swap. A page that the
+ * Each vCPU's word in each page holds its last acknowledged write, or what the page began with: in the page's frame, or in swap. A page that the
  * host has nothing for holds zeros.
  */
 import { drive, high, load64, Order, type Word } from '#port';
 import type { Hva } from '../../machine/address.ts';
 import type { World } from '../../workers/world.ts';
+import { InitialContents } from '../../workers/snapshot.ts';
 import type { ReferencePage } from './reference.ts';
 import type { Finding } from './verify.ts';
 
@@ -19,14 +20,16 @@ function baseOf({ vm, memory }: World, hva: Hva): Word | null {
 }
 
 export function* contents(world: World, pages: readonly ReferencePage[]): Iterable<Finding> {
-  for (const { hva, ipa, entries } of pages) {
+  const initial = new InitialContents(world.scenario, world.layout);
+  for (const { page, hva, ipa, entries } of pages) {
     const base = baseOf(world, hva);
     for (const [vcpu, entry] of entries.entries()) {
       const at = base === null ? null : base + vcpu * WORD_BYTES;
       const sequence = at === null ? 0 : drive(load64(at, Order.once));
       const writer = at === null ? 0 : high();
       const expected = entry?.sequence ?? 0;
-      if (sequence === expected && writer === (expected === 0 ? 0 : vcpu + 1)) continue;
+      const { lo, hi } = expected === 0 ? initial.wordOf(page) : { lo: expected, hi: vcpu + 1 };
+      if (sequence === lo && writer === hi) continue;
       yield {
         verdict: 'lost-write',
         message:

@@ -5,6 +5,8 @@
 import type { Gfn } from '../../machine/address.ts';
 import type { Memslot } from '../../kvm/memslots.ts';
 import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
+import { dirtyRingsOf } from '../../workers/dirty-rings.ts';
+import type { Layout } from '../../workers/layout.ts';
 import type { World } from '../../workers/world.ts';
 import type { ScannedLeaf, TableScan } from './scan.ts';
 import type { Finding } from './verify.ts';
@@ -24,7 +26,7 @@ export function* mappedPages(world: World, pgt: Stage2Pgtable, scan: TableScan):
 
 /** One page of a leaf; `inside`: bytes from the leaf's first address. */
 function wrongPage(
-  { vm }: World,
+  { vm, layout }: World,
   pgt: Stage2Pgtable,
   ipa: number,
   { entry }: ScannedLeaf,
@@ -44,13 +46,30 @@ function wrongPage(
       message: `maps 0x${mapped.toString(16)}, the host has 0x${is}`,
     };
   }
-  return entry.isWritable() ? wrongWrite(vm.parts.host.isWritable(hva), slot, gfn) : null;
+  if (!entry.isWritable()) return null;
+  return wrongWrite(layout, vm.parts.host.isWritable(hva), slot, gfn);
 }
 
-function wrongWrite(isHostWritable: boolean, slot: Memslot, gfn: Gfn): Finding | null {
+/** Whether the page's bit stands in the bitmap, or an entry for it in some dirty ring. */
+function isRecorded(layout: Layout, slot: Memslot, gfn: Gfn): boolean {
+  const page = gfn - slot.baseGfn;
+  return (
+    slot.isDirty(page) ||
+    dirtyRingsOf(layout).some((ring) =>
+      ring.pending().some((entry) => entry.slot === slot.id && entry.offset === page),
+    )
+  );
+}
+
+function wrongWrite(
+  layout: Layout,
+  isHostWritable: boolean,
+  slot: Memslot,
+  gfn: Gfn,
+): Finding | null {
   if (!isHostWritable || slot.isReadonly)
     return { verdict: 'write-not-allowed', message: 'W stands where the host allows no write' };
-  if (slot.isLogging() && !slot.isDirty(gfn - slot.baseGfn))
+  if (slot.isLogging() && !isRecorded(layout, slot, gfn))
     return {
       verdict: 'dirty-lost',
       message: 'W stands in a slot that logs, and the page is not dirty',

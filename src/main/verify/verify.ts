@@ -23,6 +23,7 @@ import { notifierClosed } from './notifier.ts';
 import { slotsRestored } from './slots.ts';
 import { tornDown } from './torn-down.ts';
 import { compareTwin, twinDifference, type TwinResult } from './twin.ts';
+import { userfaults } from './userfaults.ts';
 
 /** One thing that is wrong. */
 export interface Finding {
@@ -76,6 +77,7 @@ export function verify(world: World): Verification {
     ...frameAccounts(world, scans),
     ...dirtyLogs(world, pages),
     ...contents(world, pages),
+    ...userfaults(world),
   ];
   return {
     findings: findings.slice(0, FINDINGS_MAX),

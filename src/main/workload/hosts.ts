@@ -5,6 +5,7 @@ import {
   TRAP_ACTIONS,
   isDevice,
   isLogProgram,
+  type HandlerProgram,
   type HostProgram,
   type LogAction,
   type PageAction,
@@ -16,6 +17,14 @@ import { checkRange, type IpaSpace } from './ipa-space.ts';
 import type { HostEntry } from './schema.ts';
 import type { Path } from '../field-path.ts';
 import type { YamlSource } from '../yaml-source.ts';
+
+/** What is no handler of userfaults. */
+type PlainProgram = Exclude<HostProgram, HandlerProgram>;
+type PlainEntry = HostEntry & Pick<PlainProgram, 'action'>;
+
+export function isPlain(entry: HostEntry): entry is PlainEntry {
+  return entry.action !== 'userfault';
+}
 
 /** Where an entry stands, and what it may refer to. */
 export interface HostPlace {
@@ -43,7 +52,7 @@ const PAGE_DELAY = 1;
 const LOG_DELAY = 1;
 
 /** A program of the host, checked. Throws a UserError about the first thing that is wrong. */
-export function hostProgram(entry: HostEntry, place: HostPlace): HostProgram {
+export function hostProgram(entry: PlainEntry, place: HostPlace): PlainProgram {
   checkGuest(entry, place);
   const { action, delay } = entry;
   const times = entry.times === 'until-done' ? null : entry.times;
@@ -77,7 +86,7 @@ export function hostProgram(entry: HostEntry, place: HostPlace): HostProgram {
 }
 
 /** Where a slot goes, or the second one over its memory. */
-function baseOf(entry: HostEntry, place: HostPlace, index: number): number {
+function baseOf(entry: PlainEntry, place: HostPlace, index: number): number {
   const { source, path, space } = place;
   const slot = space.slots[index] as Slot;
   if (entry.action === 'replace-slot') {
@@ -96,7 +105,7 @@ function baseOf(entry: HostEntry, place: HostPlace, index: number): number {
   return entry.base;
 }
 
-function isPageAction(action: HostEntry['action']): action is PageAction {
+function isPageAction(action: PlainEntry['action']): action is PageAction {
   return PAGE_ACTIONS.some((known) => known === action);
 }
 

@@ -7,6 +7,8 @@ import {
   TRAP_ACTIONS,
   WHOLE_ACTIONS,
   type HostProgram,
+  type PatternProgram,
+  type SlotUserfault,
 } from '../../workers/scenario.ts';
 import { GRANULES, type Granule } from '../granule.ts';
 import { afterColon, type Path } from '../field-path.ts';
@@ -43,7 +45,12 @@ export interface WorkloadFile {
     dic: boolean;
     memory?: Maybe<number>;
   };
-  vm: { ipaBits: number; contents: 'page' | 'line'; dirtyLog: (typeof DIRTY_LOGS)[number] };
+  vm: {
+    ipaBits: number;
+    contents: 'page' | 'line';
+    dirtyLog: (typeof DIRTY_LOGS)[number];
+    dirtyRing?: Maybe<number>;
+  };
   slots: SlotEntry[];
   setup: PhaseEntry[];
   rounds: PhaseEntry[];
@@ -76,6 +83,8 @@ export interface SlotEntry {
   hugePage?: Maybe<number>;
   /** Of shared. */
   offset?: Maybe<number>;
+  userfault?: Maybe<SlotUserfault>;
+  snapshot: boolean;
   perVcpu?: Maybe<number>;
 }
 
@@ -92,12 +101,13 @@ export interface HostEntry {
   slot?: Maybe<string>;
   pages?: Maybe<number>;
   base?: Maybe<number>;
+  /** Of userfault: steps. */
   delay?: Maybe<number>;
 }
 
 /** A pattern or a trace; which of the other keys go with it is checked later. */
 export interface GuestEntry {
-  pattern?: Maybe<'sequential' | 'strided' | 'random' | 'zipf'>;
+  pattern?: Maybe<PatternProgram['pattern'] | 'prefault'>;
   trace?: Maybe<string>;
   slot?: Maybe<string>;
   region?: Maybe<'shared' | 'partitioned'>;
@@ -150,7 +160,7 @@ const repeats = count.max(1_000_000);
 const share = z.number().min(0).max(1);
 
 const guest = z.strictObject({
-  pattern: z.enum(['sequential', 'strided', 'random', 'zipf']).optional(),
+  pattern: z.enum(['sequential', 'strided', 'random', 'zipf', 'prefault']).optional(),
   trace: z.string().min(1).optional(),
   slot: identifier.optional(),
   region: z.enum(['shared', 'partitioned']).optional(),
@@ -165,6 +175,7 @@ const delayRange = 'expected a whole number from 0 to 1000000';
 
 const host = z.strictObject({
   action: z.enum([
+    'userfault',
     ...WHOLE_ACTIONS,
     ...PAGE_ACTIONS,
     ...LOG_ACTIONS,
@@ -198,6 +209,13 @@ const slot = z.strictObject({
   backing: z.enum(BACKINGS).default('anonymous'),
   hugePage: size.optional(),
   offset: size.optional(),
+  userfault: z
+    .strictObject({
+      mode: z.enum(['missing', 'minor']),
+      queue: z.enum(['shared', 'per-vcpu', 'exit']).default('shared'),
+    })
+    .optional(),
+  snapshot: z.boolean().default(false),
   perVcpu: size.optional(),
 });
 
@@ -221,6 +239,7 @@ const workload: z.ZodType<WorkloadFile> = z.strictObject({
       ipaBits: z.int().min(32).max(52).default(40),
       contents: z.enum(['page', 'line']).default('page'),
       dirtyLog: z.enum(DIRTY_LOGS).default('harvest'),
+      dirtyRing: count.max(65536).optional(),
     })
     .prefault({}),
   slots: z.array(slot).min(1),

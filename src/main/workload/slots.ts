@@ -2,6 +2,7 @@ import { isDevice, type Backing, type Slot } from '../../workers/scenario.ts';
 import { LEAF_SIZES } from '../granule.ts';
 import type { SlotEntry, WorkloadFile } from './schema.ts';
 import { checkWholePages } from './machine.ts';
+import { registrationOf } from './userfaults.ts';
 import type { Path } from '../field-path.ts';
 import type { YamlSource } from '../yaml-source.ts';
 
@@ -67,6 +68,7 @@ export function placeSlots(
       throw source.problem(['slots', i, 'name'], `there are two slots named ${entry.name}`);
     const bytes = cutTo(entry, bytesMax, pageBytes);
     const backing = backingOf(source, { entry, i, bytes, pageBytes });
+    const registration = registrationOf(source, entry, i);
     const copies = entry.perVcpu === undefined ? 1 : vcpus;
     byName.set(entry.name, {
       index: slots.length,
@@ -76,7 +78,7 @@ export function placeSlots(
     for (let vcpu = 0; vcpu < copies; vcpu += 1) {
       const base = entry.base + vcpu * (entry.perVcpu ?? 0);
       const access = entry.readonly ? { isReadonly: true } : {};
-      slots.push({ base, bytes, logging: entry.logging, ...access, ...backing });
+      slots.push({ base, bytes, logging: entry.logging, ...access, ...backing, ...registration });
       extents.push({ entry: i, vcpu, base, end: base + bytes });
     }
     if (slots.length > slotsMax)

@@ -5,25 +5,30 @@ import {
   isPageProgram,
   phasesOf,
   type HostProgram,
+  type GuestProgram,
+  type HandlerProgram,
   type PatternProgram,
+  type PreFaultProgram,
   type Phase,
   type Scenario,
-  type TraceProgram,
 } from '../../workers/scenario.ts';
 import type { FailurePlan } from '../../machine/failure-point.ts';
 import { DEFAULT_PROFILE, type ProfileName } from '../../kvm/profile.ts';
-import { checkHarvests, hostProgram } from './hosts.ts';
+import { checkHarvests, hostProgram, isPlain } from './hosts.ts';
 import { checkApart, checkRegisters, usedRanges } from './ipa-space.ts';
+import { checkServed, handlerPrograms } from './userfaults.ts';
 import { displayName, findWorkload, readText } from '../input-file.ts';
 import { UserError } from '../user-error.ts';
 import {
   checkShape,
   type GuestEntry,
+  type HostEntry,
   type PhaseEntry,
   vcpusMax,
   type WorkloadFile,
 } from './schema.ts';
 import { pageBytesOf, type MachineShape } from '../../machine/shape.ts';
+import { dirtyRingOf } from './dirty-ring.ts';
 import { checkWholePages, machineOf } from './machine.ts';
 import { hostFrames, type PlacedSlot, type Placement, placeSlots, slotPages } from './slots.ts';
 import { isInSlots, TraceShelf } from './traces.ts';
@@ -123,6 +128,7 @@ class ScenarioBuilder {
       contents: file.vm.contents,
       dirtyLog: file.vm.dirtyLog === 'clear-all-set' ? 'clearAllSet' : file.vm.dirtyLog,
       slots: this.#placement.slots,
+      ...dirtyRingOf(this.#source, this.#file, this.#kvm),
       failures: this.#failures(),
       ...course,
       repeat: (this.#isExplore ? file.explore.repeat : undefined) ?? file.repeat,
@@ -157,32 +163,43 @@ class ScenarioBuilder {
     const { guest, hosts } = entry;
     if (!guest && hosts.length === 0)
       throw this.#source.problem(path, 'a phase needs a guest program or a host program');
-    return {
+    const phase = {
       name: entry.name,
       guest: guest ? this.#guest(guest, [...path, 'guest']) : null,
       hosts: this.#hosts(entry, path),
     };
+    checkServed(this.#source, path, this.#placement.slots, phase);
+    return phase;
   }
 
   #hosts({ guest, hosts }: PhaseEntry, path: Path): HostProgram[] {
     const space = { ...this.#placement, ipaBits: this.#file.vm.ipaBits };
-    const programs = hosts.map((each, i) =>
-      hostProgram(each, {
+    const programs = hosts.flatMap((each, i): HostProgram[] => {
+      const where = [...path, 'hosts', i];
+      if (!isPlain(each)) return this.#handlers(each, where);
+      const program = hostProgram(each, {
         source: this.#source,
-        path: [...path, 'hosts', i],
+        path: where,
         hasGuest: guest !== undefined,
         isLast: path[0] === 'ending' && path[1] === this.#file.ending.length - 1,
         space,
-        slotNamed: (name, where) => this.#slotNamed(name, where).index,
-      }),
-    );
+        slotNamed: (name, place) => this.#slotNamed(name, place).index,
+      });
+      return [program];
+    });
     checkHarvests(programs, { source: this.#source, path: [...path, 'hosts'] });
     checkApart(this.#source, path, usedRanges(programs, space));
     checkRegisters(this.#source, path, programs, space);
     return programs;
   }
 
-  #guest(entry: GuestEntry, path: Path): PatternProgram | TraceProgram {
+  #handlers(entry: HostEntry, path: Path): HandlerProgram[] {
+    const slot = this.#slotNamed(entry.slot, path);
+    const { slots } = this.#placement;
+    return handlerPrograms(entry, { source: this.#source, path, slots, slot, vcpus: this.#vcpus });
+  }
+
+  #guest(entry: GuestEntry, path: Path): GuestProgram {
     if ((entry.pattern === undefined) === (entry.trace === undefined)) {
       throw this.#source.problem(path, 'a guest program has either a pattern or a trace');
     }
@@ -201,7 +218,7 @@ class ScenarioBuilder {
     return this.#traces.program(entry.trace, perVcpu, path);
   }
 
-  #pattern(entry: GuestEntry, path: Path): PatternProgram {
+  #pattern(entry: GuestEntry, path: Path): PatternProgram | PreFaultProgram {
     const pattern = entry.pattern ?? 'sequential';
     const slot = this.#slotOf(entry, path);
     const region = entry.region ?? 'shared';
@@ -215,6 +232,7 @@ class ScenarioBuilder {
       throw this.#source.problem(path, 'the pattern strided needs a stride, in pages');
     }
     this.#patternSlots.add(slot.index);
+    if (pattern === 'prefault') return { kind: 'prefault', slot: slot.index, region };
     const regionPages = region === 'shared' ? slot.pages : Math.floor(slot.pages / this.#vcpus);
     const touches = entry.touches ?? (this.#touchesMax < regionPages ? this.#touchesMax : null);
     return {
@@ -265,24 +283,23 @@ class ScenarioBuilder {
   /** Pages that host memory has to hold: all of a slot that a pattern names, of other slots what the traces touch. */
   #pagesTouched(): number {
     const { slots, pageBytes } = this.#placement;
-    const whole = slots.filter((_, index) => this.#patternSlots.has(index));
+    const whole = slots.filter(
+      ({ snapshot }, index) => snapshot === true || this.#patternSlots.has(index),
+    );
     const alone = [...this.#traces.pages].filter((page) => !isInSlots(page, whole));
     return slotPages({ slots: whole, pageBytes }) + alone.length;
   }
 }
 
-const patternKeys: ReadonlySet<string> = new Set([
-  'pattern',
-  'slot',
-  'region',
-  'touches',
-  'writes',
-]);
+const regionKeys: ReadonlySet<string> = new Set(['pattern', 'slot', 'region']);
 
 function isKeyOf(kind: string, key: string): boolean {
   if (kind === 'trace') return key === 'trace' || key === 'perVcpu';
+  if (kind === 'prefault') return regionKeys.has(key);
   return (
-    patternKeys.has(key) ||
+    regionKeys.has(key) ||
+    key === 'touches' ||
+    key === 'writes' ||
     (kind === 'strided' && key === 'stride') ||
     (kind === 'zipf' && key === 'exponent')
   );

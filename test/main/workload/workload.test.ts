@@ -739,8 +739,10 @@ describe('the workloads that come with the package', () => {
       'migration',
       'permission-storm',
       'real-program',
+      'snapshot-resume',
       'storm',
       'teardown',
+      'userfault',
       'write-protect',
     ]);
   });
