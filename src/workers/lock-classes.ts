@@ -21,5 +21,8 @@ export function lockClassesOf(layout: Layout): ReadonlyMap<Word, LockClass> {
   }
   classes.set(layout.slotsLock, { name: 'slots_lock', kind: 'mutex', holdStepsMax: Infinity });
   classes.set(layout.slotsSrcu, { name: 'slots_srcu', kind: 'srcu', holdStepsMax: Infinity });
+  const queue: LockClass = { name: 'userfault_queue', kind: 'spin', holdStepsMax: HOLD_STEPS_MAX };
+  for (const { lock } of layout.host.vmas.flatMap(({ userfault }) => userfault?.places ?? []))
+    classes.set(lock, queue);
   return classes;
 }
