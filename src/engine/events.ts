@@ -41,6 +41,10 @@ export const EventKind = {
   icacheInvalidate: 48,
   /** The agent may sleep here. */
   mightSleep: 49,
+  guestEnter: 50,
+  guestExit: 51,
+  tlbFill: 52,
+  tlbUse: 53,
 } as const;
 export type EventKind = (typeof EventKind)[keyof typeof EventKind];
 

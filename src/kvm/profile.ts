@@ -5,6 +5,8 @@ import { legacyIpaLimit } from '../pgtable/legacy/ipa-limit.ts';
 import { LegacyStage2 } from './legacy/legacy-stage2.ts';
 import { RewrittenStage2 } from './rewritten-stage2.ts';
 import type { Stage2Operations } from './stage2-operations.ts';
+import type { VmidAllocator, VmidParts } from './vmid/vmid-allocator.ts';
+import { VmidCounter } from './vmid/vmid-counter.ts';
 
 /** A fix that a profile carries although its release did not. */
 export interface Fix {
@@ -24,7 +26,11 @@ export interface Profile {
   readonly ipaLimit: (host: HostKernel) => number;
   /** Dirty rings: arm64 has them from 6.2 on. */
   readonly hasDirtyRing: boolean;
+  /** Who gives out VMIDs (section 7.4). */
+  readonly vmids: (parts: VmidParts) => VmidAllocator;
 }
+
+const countVmids = (parts: VmidParts): VmidAllocator => new VmidCounter(parts);
 
 /** Of the fault handler, which both generations of the table code share. */
 const SEQUENCE_FIX: Fix = {
@@ -39,6 +45,7 @@ const LEGACY: Profile = {
   stage2: new LegacyStage2(),
   ipaLimit: legacyIpaLimit,
   hasDirtyRing: false,
+  vmids: countVmids,
 };
 
 const PROFILE_5_10: Profile = {
@@ -65,6 +72,7 @@ const PROFILE_5_10: Profile = {
   // Stage 2 has its own depth: only the machine limits it.
   ipaLimit: ({ paBits }) => paBits,
   hasDirtyRing: false,
+  vmids: countVmids,
 };
 
 /** What `--kvm` accepts. */

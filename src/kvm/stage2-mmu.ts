@@ -5,42 +5,95 @@
  * Without guest stage 1 there are no combined (VA to PA) entries, so the second TLBI of the `ipa` sequence has nothing to remove; its
  * barriers stand.
  */
-import { Barrier, barrier, count, event, type Op } from '#port';
+import {
+  Barrier,
+  Order,
+  barrier,
+  count,
+  event,
+  load32,
+  read32,
+  store64,
+  write32,
+  type Op,
+  type Word,
+} from '#port';
 import { EventKind } from '../engine/events.ts';
 import type { Ipa, Phys, Vmid } from '../machine/address.ts';
+import type { Cpu } from '../machine/cpu.ts';
 import { FRAME_BYTES, type FrameZone } from '../machine/frames.ts';
 import type { Geometry } from '../machine/geometry.ts';
-import { NO_HINT, TlbiKind, type Interconnect } from '../machine/tlbi.ts';
+import { NO_HINT, TlbiKind, type Interconnect, type TlbiCommand } from '../machine/tlbi.ts';
 import type { LevelHint, MmOps } from '../pgtable/mm-ops.ts';
 import { TablePages } from './table-pages.ts';
+import { VmidWord } from './vmid/vmid-allocator.ts';
+
+function wholeVmid(vmid: Vmid): TlbiCommand {
+  return { kind: TlbiKind.vmid, vmid, ipa: 0 as Ipa, level: NO_HINT };
+}
 
 export class Stage2Mmu extends TablePages implements MmOps {
   readonly #interconnect: Interconnect;
-  readonly #vmid: Vmid;
+  readonly #vmid: Word;
+  readonly #lastVcpus: Word;
+  readonly #cpus: number;
   readonly #walks: number;
 
-  /** `walks`: offset of the counter of software walks in the agent's statistics block. */
+  /**
+   * `vmid`: the VM's VMID word (see vmid/); `lastVcpus`: a word for each of `cpus`, for the vCPU that ran there last, plus 1; `walks`: offset of the
+   * counter of software walks in the agent's statistics block.
+   */
   constructor(options: {
     readonly tables: FrameZone;
     readonly interconnect: Interconnect;
-    readonly vmid: Vmid;
+    readonly vmid: Word;
+    readonly lastVcpus: Word;
+    readonly cpus: number;
     readonly walks: number;
     readonly geometry: Geometry;
   }) {
     super(options.tables, options.geometry);
     this.#interconnect = options.interconnect;
     this.#vmid = options.vmid;
+    this.#lastVcpus = options.lastVcpus;
+    this.#cpus = options.cpus;
     this.#walks = options.walks;
+  }
+
+  /** A VM without VMID, whose vCPUs have run nowhere. */
+  *init(): Op<void> {
+    for (let cpu = 0; cpu < this.#cpus; cpu++) write32(this.#lastVcpus + cpu * 4, 0);
+    yield* store64(this.#vmid, 0, 0, Order.once);
+  }
+
+  /** Where the VMID stands, for who gives VMIDs out. */
+  get vmidWord(): Word {
+    return this.#vmid;
+  }
+
+  /**
+   * The VMID that the VM was given last. A vCPU may give it another one at any time; who invalidates may then have read the old one, because
+   * the entry was broken before: what walks under the new VMID finds it broken.
+   */
+  *vmid(): Op<Vmid> {
+    return (yield* load32(this.#vmid + VmidWord.vmid, Order.acquire)) as Vmid;
+  }
+
+  /** A vCPU comes to a CPU: what another one left in its TLB goes (section 7.1, `cpu_context`). */
+  *vcpuLoad(vcpu: number, cpu: number, physical: Cpu): Op<void> {
+    const at = this.#lastVcpus + cpu * 4;
+    const last = read32(at);
+    write32(at, vcpu + 1);
+    if (last === 0 || last === vcpu + 1) return;
+    physical.invalidateLocal(wholeVmid(yield* this.vmid()));
+    yield* barrier(Barrier.dsbNsh);
+    yield* barrier(Barrier.isb);
   }
 
   *tlbFlushIpa(ipa: number, level: LevelHint): Op<void> {
     yield* barrier(Barrier.dsbIshst);
-    yield* this.#interconnect.tlbi({
-      kind: TlbiKind.ipa,
-      vmid: this.#vmid,
-      ipa: ipa as Ipa,
-      level,
-    });
+    const vmid = yield* this.vmid();
+    yield* this.#interconnect.tlbi({ kind: TlbiKind.ipa, vmid, ipa: ipa as Ipa, level });
     yield* this.#interconnect.dsbIsh();
     yield* barrier(Barrier.isb);
   }
@@ -57,13 +110,7 @@ export class Stage2Mmu extends TablePages implements MmOps {
 
   *tlbFlushVmid(): Op<void> {
     yield* barrier(Barrier.dsbIshst);
-    const command = {
-      kind: TlbiKind.vmid,
-      vmid: this.#vmid,
-      ipa: 0 as Ipa,
-      level: NO_HINT,
-    } as const;
-    yield* this.#interconnect.tlbi(command);
+    yield* this.#interconnect.tlbi(wholeVmid(yield* this.vmid()));
     yield* this.#interconnect.dsbIsh();
     yield* barrier(Barrier.isb);
   }

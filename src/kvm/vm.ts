@@ -3,7 +3,7 @@
  * single test of liveness for asynchronous users (the kernel's "cookie"): 0 means torn down.
  */
 import type { Op } from '#port';
-import type { Ipa, Vmid } from '../machine/address.ts';
+import type { Ipa } from '../machine/address.ts';
 import type { FailurePoint } from '../machine/failure-point.ts';
 import type { MachineFeatures } from '../machine/features.ts';
 import type { PhysicalMemory } from '../machine/frames.ts';
@@ -25,7 +25,6 @@ import type { UserAreas } from './user-areas.ts';
 
 /** What a VM is made of. */
 export interface VmParts {
-  readonly vmid: Vmid;
   readonly geometry: Geometry;
   readonly features: MachineFeatures;
   /** Shape and encoding of the stage-2 table. */
@@ -64,7 +63,8 @@ export class Vm {
 
   /** Allocates the stage-2 table (specification section 5L), and its twin. False without memory for a root. */
   *initStage2(): Op<boolean> {
-    const { root, twin } = this.parts;
+    const { mmu, root, twin } = this.parts;
+    yield* mmu.init();
     return (yield* root.create()) && (twin === null || (yield* twin.create()));
   }
 
@@ -84,11 +84,19 @@ export class Vm {
     return yield* this.parts.root.pgt();
   }
 
-  /** VTCR_EL2 and VTTBR_EL2 as a vCPU loads them. */
-  *registers(): Op<Stage2Registers> {
+  /** VTCR_EL2 and VTTBR_EL2 as a vCPU loads them; null if the table is gone. */
+  *liveRegisters(): Op<Stage2Registers | null> {
     const pgt = yield* this.pgt();
-    if (pgt === null) throw new Error('vCPU loaded without a stage-2 table');
-    return { vtcr: this.parts.config.vtcr, vttbr: encodeVttbr(pgt.pgd, this.parts.vmid) };
+    if (pgt === null) return null;
+    const vmid = yield* this.parts.mmu.vmid();
+    return { vtcr: this.parts.config.vtcr, vttbr: encodeVttbr(pgt.pgd, vmid) };
+  }
+
+  /** The same of a VM that has a table. */
+  *registers(): Op<Stage2Registers> {
+    const registers = yield* this.liveRegisters();
+    if (registers === null) throw new Error('vCPU loaded without a stage-2 table');
+    return registers;
   }
 
   /** Pages of the VM's IPA space. */

@@ -4,9 +4,21 @@
  * Every guest access is preceded by an *access boundary*, where the CPU performs the TLBIs that were posted to it. Between
  * two boundaries it may use what it has cached; a DSB of another agent waits for the boundary (see tlbi.ts).
  */
-import { Order, count, event, load32, read32, signal32, store32, type Op, type Word } from '#port';
+import {
+  Order,
+  count,
+  event,
+  load32,
+  read32,
+  signal32,
+  store32,
+  write32,
+  type Op,
+  type Word,
+} from '#port';
 import { EventKind } from '../engine/events.ts';
 import type { Ipa, Level, Phys, Vmid } from './address.ts';
+import { CpuWord, writeRegisters } from './cpu-words.ts';
 import type { MachineFeatures } from './features.ts';
 import type { PhysicalMemory } from './frames.ts';
 import { LAST_LEVEL, type Geometry } from './geometry.ts';
@@ -42,6 +54,27 @@ const WALK_CACHE_SETS = 64;
 /** Bytes of one CPU's caches in shared memory. */
 export const CPU_CACHE_BYTES: number = (TLB_SETS + WALK_CACHE_SETS) * TRANSLATION_BYTES;
 
+/** What a CPU is made of. */
+export interface CpuOptions {
+  readonly id: number;
+  readonly memory: PhysicalMemory;
+  readonly geometry: Geometry;
+  readonly interconnect: Interconnect;
+  /** {@link CPU_CACHE_BYTES} zeroed bytes. */
+  readonly caches: Word;
+  readonly features: MachineFeatures;
+}
+
+/** The TLB of a CPU. */
+export function tlbOf({ caches, geometry }: CpuOptions): TranslationArray {
+  return new TranslationArray(caches, TLB_SETS, geometry);
+}
+
+/** Its walk cache. */
+export function walkCacheOf({ caches, geometry }: CpuOptions): TranslationArray {
+  return new TranslationArray(caches + TLB_SETS * TRANSLATION_BYTES, WALK_CACHE_SETS, geometry);
+}
+
 const NO_REGIME: Stage2Regime = {
   root: 0 as Phys,
   vmid: 0 as Vmid,
@@ -62,41 +95,43 @@ export class Cpu {
   readonly #posted: Word;
   readonly #claimed: Word;
   readonly #walker: HardwareWalker;
+  /** The words of this CPU: {@link CpuWord}. */
+  readonly #line: Word;
   #regime = NO_REGIME;
-  /** TLBI commands performed. */
-  #performed = 0;
+  /** What the regime was decoded from. */
+  #registers: Stage2Registers = { vtcr: 0, vttbr: { lo: 0, hi: 0 } };
   #inGuest = false;
-  /** Whether a leaf above level 3 was ever cached: otherwise a lookup need not try the other sizes. */
-  #hasBlocks = false;
   /** The record of the last fault. */
   fault: FaultRecord = new FaultRecord(0, 0, 0);
 
-  /** `caches`: {@link CPU_CACHE_BYTES} zeroed bytes. */
-  constructor(options: {
-    readonly id: number;
-    readonly memory: PhysicalMemory;
-    readonly geometry: Geometry;
-    readonly interconnect: Interconnect;
-    readonly caches: Word;
-    readonly features: MachineFeatures;
-  }) {
+  constructor(options: CpuOptions) {
     this.#memory = options.memory;
     this.#geometry = options.geometry;
     this.#xnx = options.features.xnx;
     this.#interconnect = options.interconnect;
-    this.#answer = options.interconnect.answerOf(options.id);
+    this.#line = options.interconnect.answerOf(options.id);
+    this.#answer = this.#line + CpuWord.answer;
     this.#posted = options.interconnect.layout.posted;
     this.#claimed = options.interconnect.layout.claimed;
-    this.tlb = new TranslationArray(options.caches, TLB_SETS, options.geometry);
-    const walkCache = options.caches + TLB_SETS * TRANSLATION_BYTES;
-    this.walkCache = new TranslationArray(walkCache, WALK_CACHE_SETS, options.geometry);
+    this.tlb = tlbOf(options);
+    this.walkCache = walkCacheOf(options);
     this.#walker = new HardwareWalker(options.memory, options.geometry, this.walkCache);
   }
 
   /** Loads the stage-2 registers of a VM; in the host only. */
   load(registers: Stage2Registers): void {
     if (this.#inGuest) throw new Error('stage-2 registers loaded in guest mode');
+    writeRegisters(this.#line, registers);
+    const { vtcr, vttbr } = registers;
+    const { vtcr: lastVtcr, vttbr: last } = this.#registers;
+    if (vtcr === lastVtcr && vttbr.lo === last.lo && vttbr.hi === last.hi) return;
+    this.#registers = registers;
     this.#regime = stage2Regime(registers);
+  }
+
+  /** VMID of the registers that are loaded. */
+  get vmid(): Vmid {
+    return this.#regime.vmid;
   }
 
   /**
@@ -111,6 +146,7 @@ export class Cpu {
   /** No guest access happens until `enterGuest`. Pairs with the wait in `Interconnect.dsbIsh`. */
   *leaveGuest(): Op<void> {
     this.#inGuest = false;
+    this.#abandonWalks();
     yield* signal32(this.#answer, IN_HOST, Order.release);
   }
 
@@ -124,7 +160,7 @@ export class Cpu {
     let entry = this.tlb.find(address, LAST_LEVEL, this.#regime.vmid);
     let level: Level = LAST_LEVEL;
     if (entry === MISS) {
-      if (this.#hasBlocks) level = this.#findBlock(address);
+      if (read32(this.#line + CpuWord.blocks) !== 0) level = this.#findBlock(address);
       if (level !== LAST_LEVEL) entry = this.tlb.find(address, level, this.#regime.vmid);
       else {
         entry = yield* this.#walkAndFill(address, kind);
@@ -132,6 +168,7 @@ export class Cpu {
         level = this.#walker.level;
       }
     }
+    event(EventKind.tlbUse, entry, this.#line, 0);
     const lo = read32(entry + DESCRIPTOR_LO);
     const hi = read32(entry + DESCRIPTOR_HI);
     if (!this.#permits(lo, hi, kind)) return this.#raise(FSC.permission, level, address, kind);
@@ -160,8 +197,10 @@ export class Cpu {
     if (result === 'translation') return this.#raise(FSC.translation, walker.level, address, kind);
     // A leaf with AF clear is never cached.
     if (result === 'accessFlag') return this.#raise(FSC.access, walker.level, address, kind);
-    if (walker.level !== LAST_LEVEL) this.#hasBlocks = true;
-    return this.tlb.fill(address, walker.level, this.#regime.vmid, walker.lo, walker.hi);
+    if (walker.level !== LAST_LEVEL) write32(this.#line + CpuWord.blocks, 1);
+    const entry = this.tlb.fill(address, walker.level, this.#regime.vmid, walker.lo, walker.hi);
+    event(EventKind.tlbFill, entry, this.#line, 0);
+    return entry;
   }
 
   #raise(type: number, level: Level, address: Ipa, kind: AccessKind): Word {
@@ -179,19 +218,22 @@ export class Cpu {
 
   /** Performs the commands up to `posted` and answers. */
   *#perform(posted: number): Op<void> {
-    const behind = (posted - this.#performed) | 0;
+    // Before the first entry goes: a walk could fill it again before the last one has gone.
+    this.#abandonWalks();
+    const performed = this.#performed;
+    const behind = (posted - performed) | 0;
     if (behind <= RING_COMMANDS) {
-      for (let sequence = this.#performed; sequence !== posted; sequence = (sequence + 1) | 0) {
+      for (let sequence = performed; sequence !== posted; sequence = (sequence + 1) | 0) {
         this.#invalidate(yield* this.#interconnect.read(sequence));
       }
     }
     // The ring may have wrapped over a command before it was read: its place was claimed first, perhaps not yet posted.
     const claimed = yield* load32(this.#claimed, Order.acquire);
-    if (((claimed - this.#performed) | 0) > RING_COMMANDS) {
+    if (((claimed - performed) | 0) > RING_COMMANDS) {
       this.tlb.invalidateAll();
       this.walkCache.invalidateAll();
     }
-    this.#performed = posted;
+    write32(this.#line + CpuWord.performed, posted);
     event(EventKind.tlbiPerformed, this.#answer, posted, 0);
     yield* signal32(this.#answer, answerAfter(posted), Order.release);
   }
@@ -219,10 +261,20 @@ export class Cpu {
     }
   }
 
-  /** TLBI IPAS2E1 (non-shareable): this CPU's own entries, by its own agent, in the host. */
+  /** Non-shareable TLBI: this CPU's own entries, by its own agent, in the host, where no walk is under way. */
   invalidateLocal(command: TlbiCommand): void {
     if (this.#inGuest) throw new Error('local TLBI in guest mode');
     count(this.#interconnect.statistics.local, 1);
     this.#invalidate(command);
+  }
+
+  get #performed(): number {
+    return read32(this.#line + CpuWord.performed);
+  }
+
+  /** What a walk read before may be what was invalidated since: it may fill nothing any more. */
+  #abandonWalks(): void {
+    const epoch = this.#line + CpuWord.walkEpoch;
+    write32(epoch, (read32(epoch) + 1) | 0);
   }
 }

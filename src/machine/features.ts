@@ -5,7 +5,8 @@ export interface MachineFeatures {
   readonly paBits: number;
   /** FEAT_HAFDBS: hardware sets the access flag. */
   readonly hardwareAccessFlag: boolean;
-  readonly vmidBits: 8 | 16;
+  /** 8 or 16; machines of tests have fewer, to run out of VMIDs. */
+  readonly vmidBits: 4 | 8 | 16;
   /** FEAT_S2FWB: stage 2 forces Write-Back; other MemAttr values, and no cache maintenance for guest memory. */
   readonly fwb: boolean;
   /** FEAT_XNX: XN has two bits. */

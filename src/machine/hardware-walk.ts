@@ -63,6 +63,8 @@ export class HardwareWalker {
   readonly #walkCache: TranslationArray;
   /** Of the last walk: the level where it ended and the descriptor it ended at. */
   level: Level = 0;
+  /** Where the next step of a walk loads. */
+  table: Phys = 0 as Phys;
   lo = 0;
   hi = 0;
 
@@ -76,30 +78,43 @@ export class HardwareWalker {
   *walk(address: Ipa, regime: Stage2Regime): Op<WalkResult> {
     this.level = 0;
     if (address >= regime.ipaLimit) return 'translation';
-    this.level = regime.startLevel;
-    let table = this.#start(address, regime);
+    this.begin(address, regime);
     for (;;) {
-      yield* this.#fetch(table, address, regime.startLevel);
-      if ((this.lo & 1) === 0) return 'translation';
-      if (this.level === LAST_LEVEL) return (this.lo & 2) === 0 ? 'translation' : this.#leaf();
-      if ((this.lo & 2) === 0)
-        return this.level < regime.blockLevelMin ? 'translation' : this.#leaf();
-      table = addressField(this.lo, this.hi, regime.highBits);
-      this.level = (this.level + 1) as Level;
-      this.#walkCache.fill(address, (this.level - 1) as Level, regime.vmid, this.lo, this.hi);
+      const result = yield* this.step(address, regime);
+      if (result !== 'table') return result;
+      this.cacheTable(address, regime);
     }
   }
 
-  /** The deepest table the walk cache knows on the way to `address`; sets the level of that table. */
-  #start(address: Ipa, regime: Stage2Regime): Phys {
+  /** Goes to the deepest table that the walk cache knows on the way to `address`, which is inside the IPA space. */
+  begin(address: Ipa, regime: Stage2Regime): void {
+    this.level = regime.startLevel;
+    this.table = regime.root;
     for (let level = LAST_LEVEL - 1; level >= regime.startLevel; level--) {
       const entry = this.#walkCache.find(address, level as Level, regime.vmid);
       if (entry === MISS) continue;
       this.level = (level + 1) as Level;
       const lo = read32(entry + DESCRIPTOR_LO);
-      return addressField(lo, read32(entry + DESCRIPTOR_HI), regime.highBits);
+      this.table = addressField(lo, read32(entry + DESCRIPTOR_HI), regime.highBits);
+      return;
     }
-    return regime.root;
+  }
+
+  /** Loads the descriptor for `address` in `table`, at `level`. After `table` both are those of the table it names. */
+  *step(address: Ipa, regime: Stage2Regime): Op<WalkResult | 'table'> {
+    yield* this.#fetch(this.table, address, regime.startLevel);
+    if ((this.lo & 1) === 0) return 'translation';
+    if (this.level === LAST_LEVEL) return (this.lo & 2) === 0 ? 'translation' : this.#leaf();
+    if ((this.lo & 2) === 0)
+      return this.level < regime.blockLevelMin ? 'translation' : this.#leaf();
+    this.table = addressField(this.lo, this.hi, regime.highBits);
+    this.level = (this.level + 1) as Level;
+    return 'table';
+  }
+
+  /** Caches the table descriptor of the last step. */
+  cacheTable(address: Ipa, regime: Stage2Regime): void {
+    this.#walkCache.fill(address, (this.level - 1) as Level, regime.vmid, this.lo, this.hi);
   }
 
   *#fetch(table: Phys, address: Ipa, startLevel: Level): Op<void> {

@@ -8,6 +8,10 @@ export interface MachineShape {
   /** Descriptors of FEAT_LPA2: 52-bit addresses with the 4K or 16K granule. */
   readonly lpa2: boolean;
   readonly features: MachineFeatures;
+  /** Physical CPUs; absent: one for each vCPU. */
+  readonly cpus?: number;
+  /** CPUs walk, fill and evict of their own accord. */
+  readonly speculates?: boolean;
 }
 
 /** A plain Armv8.0 machine with pages of 4 KiB. */

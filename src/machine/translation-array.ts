@@ -70,6 +70,11 @@ export class TranslationArray {
     }
   }
 
+  /** Evicts whatever is in one set; `choice` is taken modulo their number. */
+  evict(choice: number): void {
+    write32(this.#base + (choice & (this.#sets - 1)) * TRANSLATION_BYTES + KEY, 0);
+  }
+
   invalidateAll(): void {
     for (let set = 0; set < this.#sets; set++)
       write32(this.#base + set * TRANSLATION_BYTES + KEY, 0);

@@ -6,9 +6,8 @@ import { RandomScheduler } from '../explore/random.ts';
 import { layoutOf, mainAgent, statisticsOf } from '../workers/layout.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import { threadMemory } from '../workers/thread-memory.ts';
-import { worldOf } from '../workers/world.ts';
 import { lockCheckerOf, runSeed } from './run-explore.ts';
-import type { SharedWorld } from './shared-world.ts';
+import { sharedWorld, type SharedWorld } from './shared-world.ts';
 import { StuckError, UserError } from './user-error.ts';
 
 /** The scenario is the same for all seeds of a thread, and its VM exists in the thread's memory. */
@@ -54,5 +53,5 @@ function joined(scenario: Scenario): SharedWorld {
   const statistics = statisticsOf(layout, mainAgent(layout));
   const explore = attach({ memory, statistics, stop: layout.words.stop, seed: 0 });
   explore.baseline();
-  return { memory, layout, world: worldOf(scenario, layout, mainAgent(layout)), explore };
+  return sharedWorld(scenario, memory, layout, explore);
 }

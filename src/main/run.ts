@@ -78,7 +78,7 @@ async function runSeeds(
     const { shared, eventDigest, findings } = runner;
     totals.add(shared.memory, shared.layout);
     hooks.beforeVerify?.(shared);
-    const verification = verify(shared.world);
+    const verification = verify(shared.worlds);
     const violations = violationsOf(shared, { ...verification, events: findings }, options, seed);
     if (violations.length > 0 || seeds === options.seeds) {
       const failures = failuresOf(shared);

@@ -19,13 +19,15 @@ const MIB = 2 ** 20;
 export interface SharedWorld {
   readonly memory: EngineMemory;
   readonly layout: Layout;
-  /** The main thread's own view; it acts only while no agent runs. */
+  /** The main thread's own view, of the first VM; it acts only while no agent runs. */
   readonly world: World;
+  /** The same of all VMs. */
+  readonly worlds: readonly [World, ...(readonly World[])];
   readonly explore: ExploreMemory;
 }
 
 /**
- * Allocates the memory of a scenario (shared for threads), and creates the VM in it.
+ * Allocates the memory of a scenario (shared for threads), and creates the VMs in it.
  * @throws UserError if it would take more than 4 GiB.
  */
 export function createSharedWorld(scenario: Scenario): SharedWorld {
@@ -50,7 +52,22 @@ export function bindSharedWorld(scenario: Scenario, memory: EngineMemory): Share
     stop: layout.words.stop,
     seed: 0,
   });
-  const world = worldOf(scenario, layout, mainAgent(layout));
-  if (!drive(createVm(world))) throw new Error('no memory for the stage-2 root');
-  return { memory, layout, world, explore };
+  const shared = sharedWorld(scenario, memory, layout, explore);
+  for (const world of shared.worlds) {
+    if (!drive(createVm(world))) throw new Error('no memory for the stage-2 root');
+  }
+  return shared;
+}
+
+/** Views of the VMs in a memory. */
+export function sharedWorld(
+  scenario: Scenario,
+  memory: EngineMemory,
+  layout: Layout,
+  explore: ExploreMemory,
+): SharedWorld {
+  const agent = mainAgent(layout);
+  const world = worldOf(scenario, layout, agent, 0);
+  const others = layout.otherVms.map((_, i) => worldOf(scenario, layout, agent, i + 1));
+  return { memory, layout, world, worlds: [world, ...others], explore };
 }

@@ -28,6 +28,7 @@ import {
 } from './scenario.ts';
 import { actOnSlot } from './slot-actions.ts';
 import { noteLogBegun } from './slot-log.ts';
+import { ShortLivedVm } from './short-lived-vm.ts';
 import { UserfaultHandler } from './userfaults.ts';
 import type { World } from './world.ts';
 
@@ -44,11 +45,13 @@ export class HostAgent implements Actor {
   #progress = 0;
   readonly #random: RandomGenerator;
   readonly #traps: CacheTraps;
+  readonly #shortLivedVm: ShortLivedVm;
 
   constructor(world: World, index: number, seed: number) {
     this.#world = world;
     this.#index = index;
     this.#traps = new CacheTraps(world.vm);
+    this.#shortLivedVm = new ShortLivedVm(world, index);
     this.#random = xoroshiro128plus(scattered(seed * AGENTS_MAX + world.layout.vcpus + index));
   }
 
@@ -88,6 +91,7 @@ export class HostAgent implements Actor {
       yield* this.#letGuestsThrough(program.delay);
     } else if (program.action === 'teardown') yield* exitMm(this.#world.vm.parts.host.mm);
     else if (program.action === 'collect-rings') yield* collectRings(this.#world);
+    else if (program.action === 'short-lived-vm') yield* this.#shortLivedVm.live();
     else yield* this.#actOnSlots(program.action);
   }
 

@@ -9,7 +9,9 @@ import { dirtyBitmapBytes } from '../kvm/dirty-bitmap.ts';
 import { DIRTY_ENTRY_BYTES, type DirtyRingLayout } from '../kvm/dirty-ring.ts';
 import { MEMCACHE_BYTES } from '../kvm/memcache.ts';
 import { memslotArraysBytes, type MemslotsLayout } from '../kvm/memslots.ts';
+import { GRANT_BYTES, placesOf, type RunQueueLayout } from '../kvm/run-queue.ts';
 import { CACHE_PAGES } from '../kvm/table-page-cache.ts';
+import { CPU_VMID_BYTES, vmidMapBytes, type VmidLayout } from '../kvm/vmid/vmid-allocator.ts';
 import { Mutex } from '../locking/mutex.ts';
 import { RwLock } from '../locking/rw-lock.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
@@ -72,6 +74,39 @@ export interface SlotLayout {
   readonly hva: Hva;
 }
 
+/** What each VM has for itself; a layout has that of one VM in these places. */
+type VmKeys =
+  | 'words'
+  | 'locks'
+  | 'rwLocks'
+  | 'lastVcpus'
+  | 'slots'
+  | 'slotsLock'
+  | 'slotsSrcu'
+  | 'memslots'
+  | 'host'
+  | 'slotLogs'
+  | 'log';
+
+/** Words that each VM has for itself. */
+const VM_WORDS = [
+  'stage2Root',
+  'twinRoot',
+  'twinDifferences',
+  'notifierSequence',
+  'notifierCount',
+  'slotsGeneration',
+  'mappingsTaken',
+  'logActions',
+  'logEpoch',
+  'protectEpoch',
+  'discardEpoch',
+  'vmid',
+] as const satisfies readonly WordName[];
+/** Locks that each VM has for itself. */
+const VM_LOCKS = ['mmu_lock', 'page_table_lock'] as const satisfies readonly LockName[];
+
+/** The shared memory as one VM sees it. */
 export interface Layout {
   /** Where it ends: the size of a memory that holds nothing else, bytes. */
   readonly bytes: number;
@@ -88,6 +123,12 @@ export interface Layout {
   readonly failures: Readonly<Record<FailureSite, Word>>;
   readonly interconnect: InterconnectLayout;
   readonly cpuCaches: Word;
+  readonly runQueue: RunQueueLayout;
+  readonly vmids: VmidLayout;
+  /** Of each host agent, for VMs that it makes live for a moment: a VMID word. */
+  readonly shortLivedVmids: Word;
+  /** Of the VM, a word per CPU: see Stage2Mmu. */
+  readonly lastVcpus: Word;
   readonly memcaches: Word;
   /** Of every vCPU, where the scenario has dirty rings. */
   readonly dirtyRings: readonly DirtyRingLayout[];
@@ -106,6 +147,8 @@ export interface Layout {
   readonly tableZone: ZoneLayout;
   /** Registers of the slots that are devices. */
   readonly deviceZone: ZoneLayout;
+  /** What the VMs after the first have for themselves. */
+  readonly otherVms: readonly Pick<Layout, VmKeys>[];
   /** As many frames as there are pages, if the host swaps any out. */
   readonly swapZone: ZoneLayout;
 }
@@ -113,6 +156,22 @@ export interface Layout {
 /** Index of the host agent that conducts the run (the others follow it), and of the ordinary code around the run. */
 export const hostAgent = (layout: Layout): number => layout.vcpus;
 export const mainAgent = (layout: Layout): number => layout.vcpus + layout.hosts;
+
+/** VMs of a run. */
+function vmsOf({ otherVms }: Layout): number {
+  return 1 + otherVms.length;
+}
+
+/** The VM of an agent: vCPUs and host agents are dealt out in turn; the ordinary code around the run begins with the first. */
+export function vmOfAgent(layout: Layout, agent: number): number {
+  if (agent === mainAgent(layout)) return 0;
+  return (agent < layout.vcpus ? agent : agent - layout.vcpus) % vmsOf(layout);
+}
+
+/** The memory as another VM sees it; `layout` is the first VM's. */
+export function layoutOfVm(layout: Layout, vm: number): Layout {
+  return vm === 0 ? layout : { ...layout, ...layout.otherVms[vm - 1] };
+}
 
 /** Byte offset of an agent's statistics block. */
 export function statisticsOf(layout: Layout, agent: number): Word {
@@ -155,12 +214,13 @@ class Space {
 export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
   const space = new Space(from);
   const { vcpus } = scenario;
+  const cpus = scenario.machine.cpus ?? vcpus;
   const hosts = hostAgentsOf(scenario);
   const agents = vcpus + hosts + 1;
   const words = placed(space, Object.keys(WORDS) as WordName[], 8);
   const frameBytes = pageBytesOf(scenario.machine);
   const geometry = geometryOf(scenario.machine);
-  const areas = areasOf(scenario, geometry, agents);
+  const areas = areasOf(scenario, geometry, { from: HVA_BASE, agents });
   const pages = scenario.slots.reduce((sum, slot) => sum + slot.bytes / frameBytes, 0);
   const layout = {
     vcpus,
@@ -175,10 +235,26 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
       claimed: words.tlbiClaimed,
       posted: words.tlbiPosted,
       ring: space.take(RING_BYTES),
-      answers: space.take(vcpus * ANSWER_BYTES),
-      cpus: vcpus,
+      answers: space.take(cpus * ANSWER_BYTES),
+      cpus,
     },
-    cpuCaches: space.takePages(vcpus * CPU_CACHE_BYTES),
+    cpuCaches: space.takePages(cpus * CPU_CACHE_BYTES),
+    runQueue: {
+      cpus,
+      tasks: vcpus + hosts,
+      line: words.runQueueLine,
+      busy: space.take(cpus * 4),
+      places: space.take(placesOf(vcpus + hosts) * 4),
+      grants: space.take((vcpus + hosts) * GRANT_BYTES),
+    },
+    vmids: {
+      generation: words.vmidGeneration,
+      cursor: words.vmidCursor,
+      map: space.take(vmidMapBytes(scenario.machine.features.vmidBits)),
+      cpus: space.take(cpus * CPU_VMID_BYTES),
+    },
+    shortLivedVmids: space.take(hosts * 8),
+    lastVcpus: space.take(cpus * 4),
     memcaches: space.take(vcpus * lines(MEMCACHE_BYTES)),
     dirtyRings: dirtyRings(space, scenario),
     slots: slotLayouts(scenario, areas),
@@ -211,12 +287,48 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     }),
     swapZone: zone(space, {
       base: SWAP_BASE,
-      frames: does(scenario, 'swap') ? pages : 0,
+      frames: does(scenario, 'swap') ? pages * (scenario.vms ?? 1) : 0,
       frameBytes,
       contentBytes: contentBytesOf(scenario),
     }),
   };
-  return { ...layout, bytes: space.next };
+  const otherVms = otherVmsOf(space, scenario, layout);
+  return { ...layout, otherVms, bytes: space.next };
+}
+
+/** What the VMs after the first have for themselves. */
+function otherVmsOf(
+  space: Space,
+  scenario: Scenario,
+  first: Pick<Layout, VmKeys | 'agents' | 'vcpus' | 'pages' | 'runQueue'>,
+): Pick<Layout, VmKeys>[] {
+  const { agents, runQueue } = first;
+  const geometry = geometryOf(scenario.machine);
+  const others: Pick<Layout, VmKeys>[] = [];
+  let end = endOf(first.host.vmas);
+  for (let vm = 1; vm < (scenario.vms ?? 1); vm++) {
+    const areas = areasOf(scenario, geometry, { from: end, agents });
+    end = endOf(areas);
+    const words = { ...first.words, ...placed(space, VM_WORDS, 8) };
+    others.push({
+      words,
+      locks: { ...first.locks, ...placed(space, VM_LOCKS, SpinLock.bytes(agents)) },
+      rwLocks: placed(space, RW_LOCK_NAMES, RwLock.bytes(agents)),
+      lastVcpus: space.take(runQueue.cpus * 4),
+      slots: slotLayouts(scenario, areas),
+      slotsLock: space.take(Mutex.bytes(agents)),
+      slotsSrcu: space.take(Srcu.bytes(agents)),
+      memslots: memslotsLayout(space, scenario, words),
+      host: hostMemoryLayout(space, { geometry, vmas: areas, frames: guestFrames(scenario) }),
+      slotLogs: slotLogLayouts(space, scenario),
+      log: space.takePages(first.vcpus * first.pages * LOG_ENTRY_BYTES),
+    });
+  }
+  return others;
+}
+
+function endOf(areas: readonly Pick<VmaSpec, 'hva' | 'bytes'>[]): number {
+  return Math.max(HVA_BASE, ...areas.map(({ hva, bytes }) => hva + bytes));
 }
 
 /** The id of the slot that an agent of the host may add. */
@@ -290,10 +402,17 @@ function slotLayouts(scenario: Scenario, areas: readonly VmaSpec[]): SlotLayout[
   }));
 }
 
-/** An area of the host's user memory behind each slot, in their order. */
-function areasOf(scenario: Scenario, geometry: Geometry, agents: number): VmaSpec[] {
+/**
+ * An area of the host's user memory behind each slot, in their order from `from` on. Each VM has its process; addresses differ all the same, and
+ * with them the owners' tags of frames.
+ */
+function areasOf(
+  scenario: Scenario,
+  geometry: Geometry,
+  { from, agents }: { readonly from: number; readonly agents: number },
+): VmaSpec[] {
   const { pageBytes } = geometry;
-  let next: number = HVA_BASE;
+  let next = from;
   let device: number = DEVICE_BASE;
   return scenario.slots.map((slot): VmaSpec => {
     const { bytes } = slot;
@@ -370,7 +489,7 @@ function zone(
  * which must not look like the end of memory when only the last page is missing.
  */
 function guestFrames(scenario: Scenario): number {
-  return scenario.frames + scenario.vcpus;
+  return scenario.frames * (scenario.vms ?? 1) + scenario.vcpus;
 }
 
 /** Table pages that a run can need: full caches, the root with its alignment, and every table of every slot, wherever it is moved. */
@@ -388,5 +507,6 @@ function tableFrames(scenario: Scenario): number {
     }
   }
   const caches = scenario.vcpus + moved.length;
-  return caches * CACHE_PAGES + (scenario.twin ? 2 : 1) * frames;
+  const tables = (scenario.vms ?? 1) * (scenario.twin ? 2 : 1);
+  return caches * CACHE_PAGES + tables * frames;
 }

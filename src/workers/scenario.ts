@@ -115,8 +115,17 @@ export type SlotAction = (typeof SLOT_ACTIONS)[number];
 export const TRAP_ACTIONS = ['set-way', 'reset'] as const;
 export type TrapAction = (typeof TRAP_ACTIONS)[number];
 
-/** What it does to all slots at once, or to all dirty rings; 'teardown' is the end of its address space. */
-export const WHOLE_ACTIONS = ['write-protect', 'discard', 'teardown', 'collect-rings'] as const;
+/**
+ * What it does to all slots at once, or to all dirty rings; 'teardown' is the end of its address space. 'short-lived-vm' does nothing to them: a
+ * few other VMs start, take a VMID for their first entry, and are gone.
+ */
+export const WHOLE_ACTIONS = [
+  'write-protect',
+  'discard',
+  'teardown',
+  'collect-rings',
+  'short-lived-vm',
+] as const;
 export type WholeAction = (typeof WHOLE_ACTIONS)[number];
 
 interface Repeated {
@@ -226,6 +235,8 @@ export interface Scenario {
   /** Every change of the stage-2 table is made in a second table, too, by the other generation's code, and both are compared. */
   readonly twin: boolean;
   readonly vcpus: number;
+  /** VMs, each with all of the slots, among which the vCPUs are dealt out in turn; absent: one. */
+  readonly vms?: number;
   readonly machine: MachineShape;
   readonly ipaBits: number;
   /** Host RAM for guest pages, in frames of the machine's page size. */

@@ -26,6 +26,8 @@ export const LOCK_NAMES = [
   'guest_zone',
   'table_zone',
   'swap_zone',
+  'run_queue',
+  'vmid_lock',
 ] as const;
 export type LockName = (typeof LOCK_NAMES)[number];
 
@@ -39,6 +41,8 @@ export interface StatisticsLayout {
   readonly retried: number;
   /** Accesses that were left to user space. */
   readonly exits: number;
+  /** Times that a vCPU came to another CPU than where it ran before. */
+  readonly moves: number;
   readonly walks: number;
   readonly staleReads: number;
   /** Page index of the first stale read. */
@@ -105,6 +109,7 @@ function statisticsLayout(): StatisticsLayout {
     accesses: at.counter(),
     retried: at.counter(),
     exits: at.counter(),
+    moves: at.counter(),
     walks: at.counter(),
     staleReads: at.counter(),
     firstStalePage: at.counter(),
@@ -121,6 +126,8 @@ function statisticsLayout(): StatisticsLayout {
       guest_zone: at.lock(),
       table_zone: at.lock(),
       swap_zone: at.lock(),
+      run_queue: at.lock(),
+      vmid_lock: at.lock(),
     },
     rwLocks: { mmap_lock: { read: at.lock(), write: at.lock() } },
     slotsLock: at.lock(),

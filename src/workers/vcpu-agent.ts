@@ -2,6 +2,7 @@
 import {
   Order,
   add32,
+  choose,
   count,
   counted,
   high,
@@ -18,10 +19,11 @@ import {
 import { sampleInto } from '../engine/histogram.ts';
 import { handleGuestAbort } from '../kvm/guest-abort.ts';
 import { systemOff } from '../kvm/psci.ts';
+import type { VcpuRun } from '../kvm/vcpu-run.ts';
 import { Vcpu } from '../kvm/vcpu.ts';
 import { mayReach } from '../kvm/host/host-memory.ts';
 import type { Ipa } from '../machine/address.ts';
-import { FAULTED, type AccessKind, type Cpu } from '../machine/cpu.ts';
+import { FAULTED, type AccessKind } from '../machine/cpu.ts';
 import { FSC } from '../machine/syndrome.ts';
 import type { Actor } from './actor.ts';
 import { dirtyRingsOf, passDirtyRing } from './dirty-rings.ts';
@@ -34,7 +36,7 @@ import { InitialContents } from './snapshot.ts';
 import { STATISTICS, WALKS_MAX, type FaultStatistics } from './statistics.ts';
 import { UserSpace } from './user-space.ts';
 import { UserfaultHandler } from './userfaults.ts';
-import { cpuOf, memcacheFor, type World } from './world.ts';
+import { memcacheFor, vcpuRunOf, type World } from './world.ts';
 
 /** Latency is timed for one fault in this many (a power of two), per class. */
 export const LATENCY_SAMPLE = 16;
@@ -46,6 +48,14 @@ export const FAULTS_PER_ACCESS_MAX = 8;
 /** A vCPU's own word in each page. */
 const WORD_BYTES = 8;
 
+/** Accesses after which a vCPU looks whether another one waits for a CPU; the slices after that are drawn, up to as many. */
+const SLICE_ACCESSES = 32;
+/** Of so many choices before an access, one evicts, and those below the second number step a walk. */
+const SPECULATION_CHOICES = 8;
+const SPECULATION_STEPS = 4;
+/** As many as a TLB has sets, at least. */
+const EVICTION_CHOICES = 1024;
+
 const KINDS: readonly AccessKind[] = ['read', 'write', 'exec'];
 
 /** What may let a dirty log begin during a run. */
@@ -55,7 +65,7 @@ export class VcpuAgent implements Actor {
   readonly #world: World;
   readonly #id: number;
   readonly #seed: number;
-  readonly #cpu: Cpu;
+  readonly #run: VcpuRun;
   readonly #vcpu: Vcpu;
   readonly #userSpace: UserSpace;
   readonly #log: AccessLog;
@@ -67,6 +77,9 @@ export class VcpuAgent implements Actor {
   readonly #logsBegin: boolean;
   readonly #initial: InitialContents;
   readonly #userfaults: UserfaultHandler;
+  readonly #speculates: boolean;
+  /** Accesses until the vCPU looks whether another one waits. */
+  #slice = SLICE_ACCESSES;
   /** Sequence of the last write. */
   #sequence = 0;
   #discardEpoch = 0;
@@ -75,7 +88,7 @@ export class VcpuAgent implements Actor {
     this.#world = world;
     this.#id = id;
     this.#seed = seed;
-    this.#cpu = cpuOf(world, id);
+    this.#run = vcpuRunOf(world, id);
     this.#vcpu = new Vcpu({
       memcache: memcacheFor(world, id),
       retried: STATISTICS.retried,
@@ -86,14 +99,12 @@ export class VcpuAgent implements Actor {
     this.#initial = new InitialContents(world.scenario, world.layout);
     this.#log = new AccessLog(world.layout, id);
     this.#owners = ownersOf(world);
+    this.#speculates = world.scenario.machine.speculates === true;
     this.#isPaced = hostProgramsOf(world.scenario).some(isPaced);
     this.#logsBegin = LOG_BEGINNERS.some((action) => does(world.scenario, action));
   }
 
-  /** Loads the VM's registers onto the CPU: once, before the first phase. */
-  *begin(): Op<void> {
-    this.#cpu.load(yield* this.#world.vm.registers());
-  }
+  *begin(): Op<void> {}
 
   *perform(phase: Phase): Op<void> {
     if (phase.guest === null) return;
@@ -119,12 +130,13 @@ export class VcpuAgent implements Actor {
   *enter(): Op<void> {
     this.#discardEpoch = yield* load32(this.#world.layout.words.discardEpoch, Order.acquire);
     yield* passDirtyRing(this.#vcpu);
-    yield* this.#cpu.enterGuest();
+    yield* this.#comeToCpu();
   }
 
   /** Ends it. */
   *leave(): Op<void> {
-    yield* this.#cpu.leaveGuest();
+    yield* this.#run.exit();
+    yield* this.#run.put();
     yield* add32(this.#world.layout.words.guestsFinished, 1, Order.release);
     if (this.#isPaced) yield* this.#tellProgress();
   }
@@ -133,6 +145,8 @@ export class VcpuAgent implements Actor {
   *run(accesses: Accesses): Op<void> {
     const { ipas, pages, kinds } = accesses;
     for (let i = 0; i < ipas.length; i++) {
+      if (--this.#slice <= 0) yield* this.#endSlice();
+      if (this.#speculates) yield* this.#speculate(ipas);
       yield* this.#touch(ipas[i] as Ipa, pages[i] as number, kinds[i] as number);
       count(STATISTICS.accesses, 1);
     }
@@ -140,7 +154,7 @@ export class VcpuAgent implements Actor {
 
   /** Has the pages of the accesses mapped, which follow one another, outside of the guest; for the log it read them. */
   *#preFault({ ipas, pages }: Accesses): Op<void> {
-    yield* this.#cpu.leaveGuest();
+    yield* this.#run.exit();
     const { pageBytes } = this.#world.vm.parts.geometry;
     const range = { ipa: ipas[0] as number, bytes: pages.length * pageBytes };
     const who = `vCPU ${this.#id}, pre-fault from IPA 0x${range.ipa.toString(16)}`;
@@ -153,7 +167,7 @@ export class VcpuAgent implements Actor {
     const discardEpoch = this.#discardEpoch;
     const read = { sequence: 0, executed: false, protectEpoch, logEpoch: 0, discardEpoch };
     for (const page of pages) this.#log.note(page, read);
-    yield* this.#cpu.enterGuest();
+    yield* this.#run.enter();
   }
 
   /** One access, repeated until no fault is in its way; then the log entry that acknowledges it. A write that user space dropped is none. */
@@ -181,7 +195,7 @@ export class VcpuAgent implements Actor {
 
   /** Where the access goes, or {@link FAULTED} if user space made it. */
   *#translate(ipa: Ipa, kind: AccessKind): Op<Word> {
-    let at = yield* this.#cpu.access(ipa, kind);
+    let at = yield* this.#access(ipa, kind);
     if (at !== FAULTED) return at;
     let faults = 0;
     let changes = this.#hostChanges();
@@ -192,10 +206,43 @@ export class VcpuAgent implements Actor {
       if (faults > FAULTS_PER_ACCESS_MAX)
         throw new AgentFailure('livelock', this.#where(ipa, kind));
       if ((yield* this.#takeFault(ipa, kind)) === 'done') return FAULTED;
-      at = yield* this.#cpu.access(ipa, kind);
+      at = yield* this.#access(ipa, kind);
     }
     if (this.#isPaced) yield* this.#tellProgress();
     return at;
+  }
+
+  /** The boundary before an access is where a guest takes an interrupt: it is left, and entered again. */
+  *#access(ipa: Ipa, kind: AccessKind): Op<Word> {
+    while (yield* this.#run.isKicked()) {
+      yield* this.#run.exit();
+      yield* this.#run.enter();
+    }
+    return yield* this.#run.cpu.access(ipa, kind);
+  }
+
+  /** A CPU, and the guest on it. */
+  *#comeToCpu(): Op<void> {
+    if (yield* this.#run.load()) count(STATISTICS.moves, 1);
+    yield* this.#run.enter();
+  }
+
+  /** Preemption: where another vCPU waits for a CPU it gets this one. */
+  *#endSlice(): Op<void> {
+    this.#slice = SLICE_ACCESSES;
+    if (!(yield* this.#run.isContended())) return;
+    yield* this.#run.exit();
+    yield* this.#run.put();
+    this.#slice = 1 + (yield* choose(SLICE_ACCESSES));
+    yield* this.#comeToCpu();
+  }
+
+  /** Lets the CPU walk for an address that the guest may access, or evict something: mostly neither. */
+  *#speculate(ipas: Float64Array): Op<void> {
+    const choice = yield* choose(SPECULATION_CHOICES);
+    if (choice === 0) this.#run.speculation.evict(yield* choose(EVICTION_CHOICES));
+    else if (choice < SPECULATION_STEPS)
+      yield* this.#run.speculation.step(ipas[yield* choose(ipas.length)] as Ipa);
   }
 
   /** Lets agents of the host go on that wait for a guest to get through. */
@@ -234,22 +281,23 @@ export class VcpuAgent implements Actor {
 
   /** From the exit to the re-entry. */
   *#takeFault(ipa: Ipa, kind: AccessKind): Op<'retry' | 'done'> {
-    const statistics = statisticsOf(this.#cpu.fault.type);
+    const statistics = statisticsOf(this.#run.cpu.fault.type);
     const isSampled = (counted(statistics.faults) & (LATENCY_SAMPLE - 1)) === 0;
     const since = isSampled ? now() : 0;
     const walks = counted(STATISTICS.walks);
     const retried = counted(STATISTICS.retried);
     const { struck } = this.#world.failures;
     count(statistics.faults, 1);
-    yield* this.#cpu.leaveGuest();
-    this.#vcpu.fault = this.#cpu.fault;
+    const { fault } = this.#run.cpu;
+    yield* this.#run.exit();
+    this.#vcpu.fault = fault;
     const slotsSeen = yield* this.#userSpace.slotsSeen();
     const result = yield* handleGuestAbort(this.#world.vm, this.#vcpu);
     const hasFailed = this.#world.failures.struck > struck;
     const exits = counted(STATISTICS.exits);
     const answer = yield* this.#userSpace.answer({ ipa, kind, result, slotsSeen, hasFailed });
     yield* passDirtyRing(this.#vcpu);
-    yield* this.#cpu.enterGuest();
+    yield* this.#run.enter();
     const isServed =
       counted(STATISTICS.retried) === retried && counted(STATISTICS.exits) === exits && !hasFailed;
     const walked = counted(STATISTICS.walks) - walks;

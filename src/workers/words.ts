@@ -31,6 +31,10 @@ export type WordName =
   | 'notifierSequence'
   | 'notifierCount'
   | 'slotsGeneration'
+  | 'vmid'
+  | 'vmidGeneration'
+  | 'vmidCursor'
+  | 'runQueueLine'
   | 'tlbiClaimed'
   | 'tlbiPosted';
 
@@ -148,6 +152,30 @@ export const WORDS: Readonly<Record<WordName, WordSpec>> = {
     owner: 'slots_lock',
     writers: 'changes of memslots',
     meaning: 'waitable: memslots published; bit 0: which of the two arrays is read, under SRCU',
+    monotone: true,
+  },
+  vmid: {
+    owner: 'vmid_lock',
+    writers: 'vCPUs that enter, VM creation',
+    meaning: "the VM's VMID, and 4 bytes on its generation; read without the lock too",
+    monotone: false,
+  },
+  vmidGeneration: {
+    owner: 'vmid_lock',
+    writers: 'the vCPU that finds no VMID left',
+    meaning: 'generations of VMIDs begun, less one; read without the lock too',
+    monotone: true,
+  },
+  vmidCursor: {
+    owner: 'vmid_lock',
+    writers: 'vCPUs that enter',
+    meaning: 'the last VMID given out',
+    monotone: false,
+  },
+  runQueueLine: {
+    owner: 'run_queue',
+    writers: 'vCPUs that wait for a CPU, or give one up',
+    meaning: 'vCPUs that have lined up; 4 bytes on, those that were served',
     monotone: true,
   },
   tlbiClaimed: {

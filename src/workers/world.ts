@@ -8,32 +8,35 @@ import { KvmNotifier } from '../kvm/kvm-notifier.ts';
 import { Memslots, SlotFlag } from '../kvm/memslots.ts';
 import { Notifier } from '../kvm/notifier.ts';
 import { PROFILES, twinOf } from '../kvm/profile.ts';
+import { RunQueue } from '../kvm/run-queue.ts';
 import { Stage2Mmu } from '../kvm/stage2-mmu.ts';
 import { Stage2Root } from '../kvm/stage2-root.ts';
 import { Twin } from '../kvm/twin.ts';
 import { HostAreas } from '../kvm/user-areas.ts';
+import { VcpuRun, type PhysicalCpu } from '../kvm/vcpu-run.ts';
 import { ipaBitsOfType } from '../kvm/vm-type.ts';
+import type { VmidAllocator } from '../kvm/vmid/vmid-allocator.ts';
 import { Vm } from '../kvm/vm.ts';
 import { Mutex } from '../locking/mutex.ts';
 import { RwLock } from '../locking/rw-lock.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
 import { Srcu } from '../locking/srcu.ts';
-import type { Hva, Phys, Vmid } from '../machine/address.ts';
-import { CPU_CACHE_BYTES, Cpu } from '../machine/cpu.ts';
+import type { Hva, Phys } from '../machine/address.ts';
+import { CPU_CACHE_BYTES, Cpu, type CpuOptions } from '../machine/cpu.ts';
 import { FailingZone } from '../machine/failure-point.ts';
 import { FrameZone, PhysicalMemory } from '../machine/frames.ts';
+import { Interrupts } from '../machine/interrupts.ts';
 import { geometryOf } from '../machine/shape.ts';
+import { Speculation } from '../machine/speculation.ts';
 import { Interconnect } from '../machine/tlbi.ts';
 import { Failures } from './failures.ts';
-import { memcacheOf, type Layout, type SlotLayout } from './layout.ts';
+import { layoutOfVm, memcacheOf, vmOfAgent, type Layout, type SlotLayout } from './layout.ts';
 import { stage2Config } from '../pgtable/stage2-init.ts';
 import { agesPages, movesPages, type Scenario } from './scenario.ts';
 import { requestRegionLocked } from './slot-request.ts';
 import { loadSnapshots } from './snapshot.ts';
 import { STATISTICS, type LockName } from './statistics.ts';
 
-/** VMID 0 belongs to the host. */
-const GUEST_VMID = 1 as Vmid;
 /** VA_BITS of the kernel that the VM runs under. */
 const HOST_VA_BITS = 48;
 
@@ -46,8 +49,14 @@ export interface World {
   readonly failures: Failures;
 }
 
-/** Builds the view of an agent, by its number. Nothing shared is written. */
-export function worldOf(scenario: Scenario, layout: Layout, agent: number): World {
+/** Builds the view of an agent, by its number, of its VM or another one; `shared` is the first VM's layout. Nothing shared is written. */
+export function worldOf(
+  scenario: Scenario,
+  shared: Layout,
+  agent: number,
+  which: number = vmOfAgent(shared, agent),
+): World {
+  const layout = layoutOfVm(shared, which);
   const failures = new Failures(scenario, layout);
   const { points } = failures;
   const tables = new FrameZone(layout.tableZone, spinLock(layout, 'table_zone'));
@@ -64,7 +73,9 @@ export function worldOf(scenario: Scenario, layout: Layout, agent: number): Worl
   const mmu = new Stage2Mmu({
     tables: memory.tables,
     interconnect,
-    vmid: GUEST_VMID,
+    vmid: layout.words.vmid,
+    lastVcpus: layout.lastVcpus,
+    cpus: layout.runQueue.cpus,
     walks: STATISTICS.walks,
     geometry,
   });
@@ -92,7 +103,6 @@ export function worldOf(scenario: Scenario, layout: Layout, agent: number): Worl
     : null;
   const host = hostMemoryOf(scenario, layout, memory.guest, { failures, agent });
   const vm = new Vm({
-    vmid: GUEST_VMID,
     geometry,
     features: machine.features,
     config,
@@ -198,15 +208,58 @@ function* ownDevices(layout: Layout, { parts }: Vm): Op<void> {
   }
 }
 
-/** The physical CPU of a vCPU. */
-export function cpuOf(world: World, vcpu: number): Cpu {
-  return new Cpu({
-    id: vcpu,
+/** What physical CPU `id` is made of. */
+function cpuOptions(world: World, id: number): CpuOptions {
+  return {
+    id,
     memory: world.memory,
     geometry: world.vm.parts.geometry,
     features: world.scenario.machine.features,
     interconnect: world.interconnect,
-    caches: world.layout.cpuCaches + vcpu * CPU_CACHE_BYTES,
+    caches: world.layout.cpuCaches + id * CPU_CACHE_BYTES,
+  };
+}
+
+/** Physical CPU `id`. */
+export function cpuOf(world: World, id: number): Cpu {
+  return new Cpu(cpuOptions(world, id));
+}
+
+/** All of them, for a vCPU that may run on any. */
+export function physicalCpus(world: World): PhysicalCpu[] {
+  const { interconnect, layout } = world;
+  return Array.from({ length: layout.runQueue.cpus }, (_, id) => ({
+    cpu: cpuOf(world, id),
+    interrupts: new Interrupts(interconnect, id),
+    speculation: new Speculation(cpuOptions(world, id)),
+  }));
+}
+
+/** A vCPU, on the CPUs that all share. */
+export function vcpuRunOf(world: World, vcpu: number): VcpuRun {
+  const { vm } = world;
+  return new VcpuRun({
+    id: vcpu,
+    vm,
+    cpus: physicalCpus(world),
+    queue: runQueueOf(world),
+    vmids: vmidAllocatorOf(world),
+  });
+}
+
+/** Who runs on which CPU. */
+export function runQueueOf({ layout }: World): RunQueue {
+  return new RunQueue(layout.runQueue, spinLock(layout, 'run_queue'));
+}
+
+/** Who gives out VMIDs to all VMs. */
+export function vmidAllocatorOf({ scenario, layout, interconnect }: World): VmidAllocator {
+  const { kvm, machine } = scenario;
+  return PROFILES[kvm].vmids({
+    layout: layout.vmids,
+    vmidBits: machine.features.vmidBits,
+    lock: spinLock(layout, 'vmid_lock'),
+    interconnect,
   });
 }
 

@@ -1,5 +1,5 @@
 /** Birth and teardown of a VM's table (specification 5L), ranges applied in chunks (5H), the notifier's own rules (5I). */
-import { drive, read32, type Op } from '#port';
+import { drive, read32, write32, type Op } from '#port';
 import { describe, expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
@@ -72,9 +72,10 @@ describe('teardown', () => {
 describe('birth', () => {
   test('the registers name the root, its shape and the VMID', () => {
     const lab = new Lab();
+    write32(lab.world.layout.words.vmid, 9);
     const { vtcr, vttbr } = drive(lab.world.vm.registers());
     expect(decodeVtcr(vtcr)).toEqual({ pageShift: 12, ipaBits: 40, startLevel: 1, lpa2: false });
-    expect(decodeVttbr(vttbr.lo, vttbr.hi)).toEqual({ root: TABLE_RAM_BASE, vmid: 1 });
+    expect(decodeVttbr(vttbr.lo, vttbr.hi)).toEqual({ root: TABLE_RAM_BASE, vmid: 9 });
     expect(lab.world.vm.memcachePagesMin).toBe(2);
     const limit = 2 ** 40;
     expect([limit - 1, limit].map((ipa) => lab.world.vm.isInIpaSpace(ipa as Ipa))).toEqual([

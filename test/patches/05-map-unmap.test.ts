@@ -137,7 +137,7 @@ describe('collapse', () => {
     }
     // The entries of single pages went from the TLBs: what the vCPUs use now is the block.
     const [first] = guests as [Guest];
-    expect(first.cpu.tlb.find(at(3), 3, lab.world.vm.parts.vmid)).toBe(MISS);
+    expect(first.cpu.tlb.find(at(3), 3, drive(lab.world.vm.parts.mmu.vmid()))).toBe(MISS);
   });
 });
 

@@ -131,7 +131,7 @@ test.each(SECONDS)(
       machine.run(seed, () => hyp.run());
       const worlds = machine.worlds(0);
       const caches = worlds.map((world, i) => cachedBy(world, i + 1));
-      const found = worlds.map((world) => verify(world));
+      const found = worlds.map((world) => verify([world]));
       expect({ seed, findings: found.flatMap(({ findings }) => findings) }).toEqual({
         seed,
         findings: [],

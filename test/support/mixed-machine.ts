@@ -2,7 +2,7 @@
  * One machine with tables of three geometries: two VMs, each with CPUs, slots, locks and zones of frames of its own, and a hypervisor
  * with its stage-1 table. All share one memory, one physical address space and one interconnect.
  */
-import { attach, drive, explore, type Op, type Word } from '#port';
+import { attach, drive, explore, write32, type Op, type Word } from '#port';
 import { Execution, type AgentSpec } from '../../src/engine/execution.ts';
 import type { ExploreMemory } from '../../src/engine/explore-memory.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
@@ -12,7 +12,7 @@ import { Stage2Root } from '../../src/kvm/stage2-root.ts';
 import { HostAreas } from '../../src/kvm/user-areas.ts';
 import { Vm } from '../../src/kvm/vm.ts';
 import { SpinLock } from '../../src/locking/spin-lock.ts';
-import type { Phys, Vmid } from '../../src/machine/address.ts';
+import type { Phys } from '../../src/machine/address.ts';
 import {
   FRAME_META_BYTES,
   FrameZone,
@@ -75,7 +75,6 @@ class VmInterconnect extends Interconnect {
 interface Guest {
   readonly scenario: Scenario;
   readonly layout: Layout;
-  readonly vmid: Vmid;
   /** Number of its first CPU on the machine. */
   readonly firstCpu: number;
 }
@@ -99,8 +98,8 @@ export class MixedMachine {
     const below = layoutOf(first);
     const above = secondLayout(layoutOf(second, upTo(below.bytes, hypPageBytes)));
     this.#guests = [
-      { scenario: first, layout: below, vmid: 1 as Vmid, firstCpu: 0 },
-      { scenario: second, layout: above, vmid: 2 as Vmid, firstCpu: first.vcpus },
+      { scenario: first, layout: below, firstCpu: 0 },
+      { scenario: second, layout: above, firstCpu: first.vcpus },
     ];
     const cpus = first.vcpus + second.vcpus;
     const answers = upTo(above.bytes, hypPageBytes);
@@ -123,6 +122,8 @@ export class MixedMachine {
     this.#memory = attach({ memory: { buffer }, statistics, stop: below.words.stop, seed: 0 });
     for (const world of this.worlds(mainAgent(below)))
       must(drive(createVm(world)), 'no stage-2 root');
+    // Each VM gives out its own VMIDs, the second one from 2 on.
+    write32(above.words.vmidCursor, 1);
     this.#memory.baseline();
   }
 
@@ -189,9 +190,9 @@ export class MixedMachine {
     return [...vcpus, host];
   }
 
-  /** The world of a VM with the machine's memory and interconnect instead of its own, and with its VMID. */
+  /** The world of a VM with the machine's memory and interconnect instead of its own. */
   #onMachine(guest: Guest, world: World, zones: readonly FrameZone[]): World {
-    const { vmid, firstCpu, layout } = guest;
+    const { firstCpu, layout } = guest;
     const { parts } = world.vm;
     const { config, geometry } = parts;
     const memory = new OneMemory(world.memory, zones);
@@ -200,7 +201,9 @@ export class MixedMachine {
     const mmu = new Stage2Mmu({
       tables,
       interconnect,
-      vmid,
+      vmid: layout.words.vmid,
+      lastVcpus: layout.lastVcpus,
+      cpus: layout.runQueue.cpus,
       walks: STATISTICS.walks,
       geometry,
     });
@@ -212,7 +215,6 @@ export class MixedMachine {
     });
     const vm = new Vm({
       ...parts,
-      vmid,
       memory,
       mmu,
       root,

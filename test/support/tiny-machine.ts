@@ -6,7 +6,7 @@ import { attach, drive, explore, type Op, type Word } from '../../src/engine/exp
 import { Scripted } from '../../src/explore/scripted.ts';
 import { SpinLock } from '../../src/locking/spin-lock.ts';
 import type { Level, Phys } from '../../src/machine/address.ts';
-import { CPU_CACHE_BYTES, Cpu } from '../../src/machine/cpu.ts';
+import { CPU_CACHE_BYTES, Cpu, type CpuOptions } from '../../src/machine/cpu.ts';
 import type { Descriptor } from '../../src/machine/descriptor.ts';
 import {
   FRAME_BYTES,
@@ -65,6 +65,8 @@ export interface Recorded {
 export interface TinyAgent {
   readonly memory: PhysicalMemory;
   readonly interconnect: Interconnect;
+  /** What CPU `id` is made of. */
+  cpuOptions(id: number): CpuOptions;
   /** A fresh physical CPU over the words of CPU `id`. */
   cpu(id: number): Cpu;
 }
@@ -129,16 +131,15 @@ export class TinyMachine {
       zoneOf({ ...this.guestZone, frames: 0 }, this.#locks[0], 'guest_zone'),
     );
     const interconnect = new Interconnect(this.interconnect, STATISTICS.tlbi);
-    const cpu = (id: number): Cpu =>
-      new Cpu({
-        id,
-        memory,
-        geometry: GEOMETRY_4K,
-        features: this.#features,
-        interconnect,
-        caches: this.#caches + id * CPU_CACHE_BYTES,
-      });
-    return { memory, interconnect, cpu };
+    const cpuOptions = (id: number): CpuOptions => ({
+      id,
+      memory,
+      geometry: GEOMETRY_4K,
+      features: this.#features,
+      interconnect,
+      caches: this.#caches + id * CPU_CACHE_BYTES,
+    });
+    return { memory, interconnect, cpuOptions, cpu: (id) => new Cpu(cpuOptions(id)) };
   }
 
   /** Runs agents to the end of one execution. */

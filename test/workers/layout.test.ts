@@ -7,6 +7,8 @@ import type { UserfaultLayout } from '../../src/kvm/host/userfault.ts';
 import { dirtyBitmapBytes } from '../../src/kvm/dirty-bitmap.ts';
 import { MEMCACHE_BYTES } from '../../src/kvm/memcache.ts';
 import { memslotArraysBytes } from '../../src/kvm/memslots.ts';
+import { GRANT_BYTES, placesOf } from '../../src/kvm/run-queue.ts';
+import { CPU_VMID_BYTES } from '../../src/kvm/vmid/vmid-allocator.ts';
 import { CACHE_PAGES } from '../../src/kvm/table-page-cache.ts';
 import { Mutex } from '../../src/locking/mutex.ts';
 import { RwLock } from '../../src/locking/rw-lock.ts';
@@ -19,10 +21,12 @@ import { ANSWER_BYTES, RING_BYTES } from '../../src/machine/tlbi.ts';
 import {
   hostAgent,
   layoutOf,
+  layoutOfVm,
   LOG_ENTRY_BYTES,
   mainAgent,
   memcacheOf,
   statisticsOf,
+  vmOfAgent,
   type Layout,
 } from '../../src/workers/layout.ts';
 import type { Scenario } from '../../src/workers/scenario.ts';
@@ -68,9 +72,34 @@ function userfaultExtents(i: number, userfault: UserfaultLayout | null): Extent[
   return [...places, { name: `resolved ${i}`, at: userfault.resolved, bytes: 4, align: LINE }];
 }
 
+/** What another VM has for itself. */
+function ofVm(first: Layout, vm: number): Extent[] {
+  const { words, locks, rwLocks, host, memslots, log, ...layout } = layoutOfVm(first, vm);
+  const { vcpus, agents, pages, runQueue } = layout;
+  const lines = [
+    ...(['stage2Root', 'vmid', 'notifierSequence', 'protectEpoch'] as const).map((name) => ({
+      name,
+      at: words[name],
+      bytes: 8,
+    })),
+    { name: 'mmu_lock', at: locks.mmu_lock, bytes: SpinLock.bytes(agents) },
+    { name: 'page_table_lock', at: locks.page_table_lock, bytes: SpinLock.bytes(agents) },
+    { name: 'mmap_lock', at: rwLocks.mmap_lock, bytes: RwLock.bytes(agents) },
+    { name: 'slots_lock', at: layout.slotsLock, bytes: Mutex.bytes(agents) },
+    { name: 'SRCU', at: layout.slotsSrcu, bytes: Srcu.bytes(agents) },
+    { name: 'slots', at: memslots.arrays, bytes: memslotArraysBytes(memslots.bitmaps.length) },
+    { name: 'host', at: host.levels.at(-1)?.entries ?? 0, bytes: pages * 4 },
+    { name: 'marks', at: host.pageFlags, bytes: first.guestZone.frames * 4 },
+    { name: 'last vCPUs', at: layout.lastVcpus, bytes: runQueue.cpus * 4 },
+    { name: 'log', at: log, bytes: vcpus * pages * LOG_ENTRY_BYTES },
+  ];
+  return lines.map((line) => ({ ...line, name: `VM ${vm}: ${line.name}`, align: LINE }));
+}
+
 /** Every structure of a layout, from the sizes that its users declare. */
 function extentsOf(layout: Layout): Extent[] {
   const { vcpus, agents, pages, memslots } = layout;
+  const { cpus, tasks } = layout.runQueue;
   const ids = memslots.bitmaps.length;
   const each = (n: number, of: (i: number) => Extent): Extent[] =>
     Array.from({ length: n }, (_, i) => of(i));
@@ -95,8 +124,16 @@ function extentsOf(layout: Layout): Extent[] {
       align: 8,
     })),
     { name: 'ring', at: layout.interconnect.ring, bytes: RING_BYTES, align: LINE },
-    { name: 'answers', at: layout.interconnect.answers, bytes: vcpus * ANSWER_BYTES, align: LINE },
-    { name: 'caches', at: layout.cpuCaches, bytes: vcpus * CPU_CACHE_BYTES, align: PAGE },
+    { name: 'answers', at: layout.interconnect.answers, bytes: cpus * ANSWER_BYTES, align: LINE },
+    { name: 'caches', at: layout.cpuCaches, bytes: cpus * CPU_CACHE_BYTES, align: PAGE },
+    { name: 'busy', at: layout.runQueue.busy, bytes: cpus * 4, align: LINE },
+    { name: 'places', at: layout.runQueue.places, bytes: placesOf(tasks) * 4, align: LINE },
+    { name: 'grants', at: layout.runQueue.grants, bytes: tasks * GRANT_BYTES, align: LINE },
+    { name: 'VMIDs', at: layout.vmids.map, bytes: 32, align: LINE },
+    { name: 'VMIDs of CPUs', at: layout.vmids.cpus, bytes: cpus * CPU_VMID_BYTES, align: LINE },
+    { name: 'last vCPUs', at: layout.lastVcpus, bytes: cpus * 4, align: LINE },
+    { name: 'other VMIDs', at: layout.shortLivedVmids, bytes: layout.hosts * 8, align: LINE },
+    ...layout.otherVms.flatMap((_, vm) => ofVm(layout, vm + 1)),
     ...each(vcpus, (vcpu) => ({
       name: `memcache ${vcpu}`,
       at: memcacheOf(layout, vcpu),
@@ -144,17 +181,19 @@ function extentsOf(layout: Layout): Extent[] {
 const scenarios: fc.Arbitrary<Scenario> = fc
   .record({
     vcpus: fc.integer({ min: 1, max: 70 }),
+    vms: fc.integer({ min: 1, max: 3 }),
+    cpus: fc.integer({ min: 1, max: 9 }),
     pageShift: fc.constantFrom(12, 14, 16),
     ipaBits: fc.integer({ min: 32, max: 48 }),
     frames: fc.integer({ min: 1, max: 5000 }),
     contents: fc.constantFrom('page' as const, 'line' as const),
     pages: fc.array(fc.integer({ min: 1, max: 2000 }), { minLength: 1, maxLength: 6 }),
   })
-  .map(({ pages, pageShift, ...rest }) =>
+  .map(({ pages, pageShift, cpus, ...rest }) =>
     scenarioOf({
       ...rest,
       dirtyRing: 8,
-      machine: { ...PLAIN_4K, pageShift },
+      machine: { ...PLAIN_4K, pageShift, cpus },
       rounds: [
         { name: 'r', guest: null, hosts: [{ action: 'harvest', slot: 0, times: 1, delay: 1 }] },
       ],
@@ -171,7 +210,9 @@ test('no two structures overlap, each is aligned, none is at 0, and the end is t
   fc.assert(
     fc.property(scenarios, (scenario) => {
       const layout = layoutOf(scenario);
-      const extents = extentsOf(layout).toSorted((a, b) => a.at - b.at);
+      const extents = extentsOf(layout)
+        .filter(({ bytes }) => bytes > 0)
+        .toSorted((a, b) => a.at - b.at);
       const wrong = extents.flatMap((extent, i) => {
         const next = extents[i + 1]?.at ?? layout.bytes;
         const isOff = extent.at % extent.align !== 0 || extent.at < PAGE;
@@ -277,4 +318,14 @@ test('no two statistics share a place in the block', () => {
     ([at, size], i) => at % 8 !== 0 || at + size > (extents[i + 1]?.[0] ?? bytes),
   );
   expect(wrong).toEqual([]);
+});
+
+test('the owners of frames tell the VMs apart: their slots follow one another in user space', () => {
+  const layout = layoutOf(scenarioOf({ vms: 3 }));
+  const areas = [0, 1, 2].flatMap((vm) => layoutOfVm(layout, vm).host.vmas);
+  const ends = areas.map(({ hva, bytes }) => hva + bytes);
+  expect(areas.slice(1).every(({ hva }, i) => hva >= (ends[i] as number))).toBe(true);
+  expect(
+    [0, 1, 2, 3, 4].map((agent) => vmOfAgent({ ...layout, vcpus: 3, hosts: 1 }, agent)),
+  ).toEqual([0, 1, 2, 0, 0]);
 });

@@ -1,6 +1,7 @@
 /** Every frame of both zones is accounted for, and every reference count is what the tables say. */
 import { drive } from '#port';
 import { hostAccounts } from '../../kvm/host/accounts.ts';
+import type { HostMemory } from '../../kvm/host/host-memory.ts';
 import type { Phys } from '../../machine/address.ts';
 import type { FrameZone } from '../../machine/frames.ts';
 import { memcacheFor, type World } from '../../workers/world.ts';
@@ -20,17 +21,26 @@ export function* referenceCounts(world: World, scan: TableScan): Iterable<Findin
   }
 }
 
-/** Table pages are in the table or in a cache; guest frames and places in swap are the host's, with its references and no pin. */
-export function* frameAccounts(world: World, scans: readonly TableScan[]): Iterable<Finding> {
+/**
+ * Table pages are in a table or in a cache; guest frames and places in swap are the hosts', with their references and no pin. `world` is that of
+ * any VM, `hosts` and `scans` are of all.
+ */
+export function* frameAccounts(
+  world: World,
+  hosts: readonly HostMemory[],
+  scans: readonly TableScan[],
+): Iterable<Finding> {
   let cached = 0;
   for (let vcpu = 0; vcpu < world.layout.vcpus; vcpu++) cached += memcacheFor(world, vcpu).pages;
   const inTables = scans.reduce((sum, { counted }) => sum + counted.size, 0);
-  const { mm } = world.vm.parts.host;
-  const host = drive(hostAccounts(mm));
+  const accounts = hosts.map(({ mm }) => drive(hostAccounts(mm)));
+  // VMs share no frame: no number is counted twice.
+  const frames = new Map(accounts.flatMap((host) => [...host.frames]));
+  const inSwap = accounts.reduce((sum, { swap }) => sum + swap.size, 0);
   yield* zoneAccount('table', world.memory.tables, inTables + cached);
-  yield* zoneAccount('guest', world.memory.guest, host.frames.size);
-  yield* zoneAccount('swap', mm.swap, host.swap.size);
-  yield* pins(world.memory.guest, host.frames);
+  yield* zoneAccount('guest', world.memory.guest, frames.size);
+  yield* zoneAccount('swap', world.vm.parts.host.mm.swap, inSwap);
+  yield* pins(world.memory.guest, frames);
 }
 
 function* zoneAccount(name: string, zone: FrameZone, known: number): Iterable<Finding> {

@@ -5,28 +5,24 @@ import { OWNER_POISONED, OWNER_ZERO } from '../../kvm/host/pages.ts';
 import { TableDigest } from '../../pgtable/digest.ts';
 import { does } from '../../workers/scenario.ts';
 import type { World } from '../../workers/world.ts';
-import { frameAccounts } from './frames.ts';
 import { notifierClosed } from './notifier.ts';
-import type { Finding, Verification } from './verify.ts';
+import type { Finding, VmVerification } from './verify.ts';
 
-export function tornDown(world: World): Verification {
+export function tornDown(world: World): VmVerification {
   if (!does(world.scenario, 'teardown')) throw new Error('verification without a stage-2 table');
   const digest = new TableDigest().hex();
   return {
-    findings: [
-      ...twinGone(world),
-      ...notifierClosed(world),
-      ...frameAccounts(world, []),
-      ...kept(world),
-    ],
-    more: 0,
-    digest,
-    tablePages: 0,
-    leaves: [0, 0, 0, 0],
-    comparison: 'torn-down',
-    referenceLeaves: 0,
-    copies: null,
-    twin: world.vm.parts.twin === null ? null : { digests: [digest, digest], equal: true },
+    findings: [...twinGone(world), ...notifierClosed(world), ...kept(world)],
+    scans: [],
+    tables: {
+      digest,
+      tablePages: 0,
+      leaves: [0, 0, 0, 0],
+      comparison: 'torn-down',
+      referenceLeaves: 0,
+      copies: null,
+      twin: world.vm.parts.twin === null ? null : { digests: [digest, digest], equal: true },
+    },
   };
 }
 

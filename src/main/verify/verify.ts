@@ -35,7 +35,7 @@ export interface Verification {
   readonly findings: readonly Finding[];
   /** Findings beyond {@link FINDINGS_MAX}. */
   readonly more: number;
-  /** The table's digest as the run left it. */
+  /** The table's digest as the run left it; this and what follows: of the first VM. */
   readonly digest: string;
   /** Table pages, the root's included. */
   readonly tablePages: number;
@@ -58,7 +58,37 @@ export type Comparison = 'exact' | 'after-write-protect' | 'pages' | 'torn-down'
 /** Findings that are shown; the rest is counted. */
 export const FINDINGS_MAX = 20;
 
-export function verify(world: World): Verification {
+/** Verifies the VMs of a run, the first one's first. */
+export function verify(worlds: readonly [World, ...(readonly World[])]): Verification {
+  const [world] = worlds;
+  const vms = worlds.map(verifyVm);
+  const [first] = vms as [VmVerification];
+  const hosts = worlds.map(({ vm }) => vm.parts.host);
+  const scans = vms.flatMap((vm) => vm.scans);
+  const findings = [
+    ...vms.flatMap((vm, number) => vm.findings.map((finding) => named(finding, number))),
+    ...frameAccounts(world, hosts, scans),
+  ];
+  return {
+    findings: findings.slice(0, FINDINGS_MAX),
+    more: Math.max(0, findings.length - FINDINGS_MAX),
+    ...first.tables,
+  };
+}
+
+/** Messages about the first VM do not name it: mostly there is no other. */
+function named({ verdict, message }: Finding, vm: number): Finding {
+  return { verdict, message: vm === 0 ? message : `VM ${vm}: ${message}` };
+}
+
+/** What is found of one VM alone. */
+export interface VmVerification {
+  readonly findings: readonly Finding[];
+  readonly scans: readonly TableScan[];
+  readonly tables: Omit<Verification, 'findings' | 'more'>;
+}
+
+function verifyVm(world: World): VmVerification {
   const pgt = drive(world.vm.pgt());
   if (pgt === null) return tornDown(world);
   const pages = referenceOf(world);
@@ -74,14 +104,11 @@ export function verify(world: World): Verification {
     ...slotsRestored(world),
     ...tableFindings(world, pgt, { scan, hex, reference, pages, comparison }),
     ...scans.flatMap((each) => [...referenceCounts(world, each)]),
-    ...frameAccounts(world, scans),
     ...dirtyLogs(world, pages),
     ...contents(world, pages),
     ...userfaults(world),
   ];
-  return {
-    findings: findings.slice(0, FINDINGS_MAX),
-    more: Math.max(0, findings.length - FINDINGS_MAX),
+  const tables = {
     digest: hex,
     tablePages: scan.counted.size,
     leaves: scan.digest.leaves,
@@ -90,6 +117,7 @@ export function verify(world: World): Verification {
     twin,
     copies: compareCopies(world),
   };
+  return { findings, scans, tables };
 }
 
 /** The scan of the live table, and of its twin if there is one. */

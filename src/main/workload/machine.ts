@@ -10,7 +10,7 @@ const plainAddressBits = 48;
 
 /** The machine of a workload file. Throws a UserError for one that cannot be, or cannot have a VM of so many IPA bits. */
 export function machineOf(source: YamlSource, { machine, vm }: WorkloadFile): MachineShape {
-  const { granule, lpa2, paBits, fwb, xnx, dic } = machine;
+  const { granule, lpa2, paBits, fwb, xnx, dic, vmidBits, cpus, speculation } = machine;
   const { ipaBits } = vm;
   if (lpa2 && granule === '64K') {
     throw source.problem(['machine', 'lpa2'], 'the 64K granule has 52-bit addresses without it');
@@ -27,7 +27,19 @@ export function machineOf(source: YamlSource, { machine, vm }: WorkloadFile): Ma
       `${ipaBits} bits, and physical addresses of the machine have ${paBits} (machine.paBits)`,
     );
   }
-  return { pageShift: PAGE_SHIFTS[granule], lpa2, features: { ...ARMV8_0, paBits, fwb, xnx, dic } };
+  if (cpus !== undefined && cpus >= 2 ** vmidBits - 1) {
+    throw source.problem(
+      ['machine', 'vmidBits'],
+      `${2 ** vmidBits - 1} VMIDs are too few for ${cpus} CPUs: each may have one, and another has to be free`,
+    );
+  }
+  return {
+    pageShift: PAGE_SHIFTS[granule],
+    lpa2,
+    features: { ...ARMV8_0, paBits, fwb, xnx, dic, vmidBits },
+    ...(cpus === undefined ? {} : { cpus }),
+    speculates: speculation,
+  };
 }
 
 /** Throws a UserError unless `bytes`, the value at `path`, is a number of whole pages. */

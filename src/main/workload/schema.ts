@@ -17,6 +17,9 @@ import type { YamlSource } from '../yaml-source.ts';
 /** vCPUs of one VM, at most: what KVM/arm64 allows with GICv3. */
 export const vcpusMax = 512;
 
+/** VMs of one machine, at most. */
+const vmsMax = 64;
+
 /** Widths of physical addresses that machines have, and that reach the simulated RAM. */
 const PA_BITS = [40, 42, 44, 48, 52];
 
@@ -36,6 +39,7 @@ export interface WorkloadFile {
   name: string;
   description: string;
   vcpus: number;
+  vms: number;
   machine: {
     granule: Granule;
     lpa2: boolean;
@@ -43,6 +47,9 @@ export interface WorkloadFile {
     fwb: boolean;
     xnx: boolean;
     dic: boolean;
+    cpus?: Maybe<number>;
+    vmidBits: 4 | 8 | 16;
+    speculation: boolean;
     memory?: Maybe<number>;
   };
   vm: {
@@ -223,6 +230,7 @@ const workload: z.ZodType<WorkloadFile> = z.strictObject({
   name: identifier,
   description: z.string().min(1).max(400),
   vcpus: count.max(vcpusMax),
+  vms: count.max(vmsMax).default(1),
   machine: z
     .strictObject({
       granule: z.enum(GRANULES).default('4K'),
@@ -231,6 +239,9 @@ const workload: z.ZodType<WorkloadFile> = z.strictObject({
       fwb: z.boolean().default(false),
       xnx: z.boolean().default(false),
       dic: z.boolean().default(false),
+      cpus: count.max(vcpusMax).optional(),
+      vmidBits: z.literal([4, 8, 16]).default(8),
+      speculation: z.boolean().default(false),
       memory: size.optional(),
     })
     .prefault({}),

@@ -81,6 +81,7 @@ class ScenarioBuilder {
     this.#isExplore = overrides.explore;
     this.#kvm = overrides.kvm ?? DEFAULT_PROFILE;
     this.#twin = overrides.twin ?? false;
+    this.#checkVms();
     const { explore } = this.#file;
     this.#touchesMax = (this.#isExplore ? explore.touches : undefined) ?? Number.POSITIVE_INFINITY;
     this.#vcpus = this.#chooseVcpus(overrides);
@@ -122,6 +123,7 @@ class ScenarioBuilder {
       kvm: this.#kvm,
       twin: this.#twin,
       vcpus: this.#vcpus,
+      vms: file.vms,
       machine: this.#machine,
       ipaBits: file.vm.ipaBits,
       frames: this.#frames(hostProgramsOf(course)),
@@ -141,6 +143,16 @@ class ScenarioBuilder {
         throw this.#source.problem(['failures', i, 'site'], `a second plan for ${site}`);
       return { site, first, every };
     });
+  }
+
+  /** A page of a shared object has one owner's tag, whichever VM's process maps its own object. */
+  #checkVms(): void {
+    const shared = this.#file.slots.findIndex(({ backing }) => backing === 'shared');
+    if (this.#file.vms === 1 || shared < 0) return;
+    throw this.#source.problem(
+      ['slots', shared, 'backing'],
+      'with several VMs (vms) no slot can be shared: whose page a frame holds could not be told',
+    );
   }
 
   #chooseVcpus(overrides: Overrides): number {

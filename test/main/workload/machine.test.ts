@@ -58,6 +58,15 @@ test('every key reaches the scenario', () => {
   });
 });
 
+test('CPUs, VMIDs and speculation reach the machine', () => {
+  expect(load({ machine: 'cpus: 2, vmidBits: 4, speculation: true' }).machine).toMatchObject({
+    cpus: 2,
+    speculates: true,
+    features: { ...ARMV8_0, vmidBits: 4 },
+  });
+  expect(load({ machine: 'xnx: false' }).machine).not.toHaveProperty('cpus');
+});
+
 test.each([
   ['4K', 12, 256],
   ['16K', 14, 64],
@@ -96,6 +105,12 @@ describe('what cannot be', () => {
       '5:16: vm.ipaBits: 42 bits, and physical addresses of the machine have 40 (machine.paBits)',
     ],
     [{ machine: 'paBits: 36' }, '4:20: machine.paBits: expected one of 40|42|44|48|52'],
+    [
+      { machine: 'cpus: 15, vmidBits: 4' },
+      '4:32: machine.vmidBits: 15 VMIDs are too few for 15 CPUs: each may have one, and another has to be free',
+    ],
+    [{ machine: 'cpus: 0' }, '4:18: machine.cpus: too small: expected number to be >=1'],
+    [{ machine: 'vmidBits: 5' }, '4:22: machine.vmidBits: expected one of 4|8|16'],
     [{ machine: 'fwb: 1' }, '4:17: machine.fwb: expected true or false, not 1'],
     [{ machine: 'xnx: no way' }, '4:17: machine.xnx: expected true or false, not "no way"'],
     [{ machine: 'mte: true' }, '4:12: machine.mte: unknown key'],
