@@ -21,7 +21,15 @@ export interface CampaignRun {
 const GUESTS = ['demand-paging', 'permission-storm', 'write-protect', 'real-program'] as const;
 
 /** What the host does meanwhile. */
-const HOSTS = ['access-flag', 'storm', 'memslots', 'migration', 'failures', 'teardown'] as const;
+const HOSTS = [
+  'access-flag',
+  'storm',
+  'guest-tables',
+  'memslots',
+  'migration',
+  'failures',
+  'teardown',
+] as const;
 
 /**
  * The guests' workloads on every port, with every number of vCPUs and on every shape of machine, then many schedules, then long stress; the

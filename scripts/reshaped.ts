@@ -61,12 +61,15 @@ export function shapeName({ machine, ipaBits }: Shape): string {
  * The scenario, of pages of 4 KiB, on another machine. Slots of patterns keep their number of pages and move to the upper half of the
  * VM's addresses; slots of traces are rounded outwards, and a trace that these addresses cannot hold is folded into fewer.
  */
-export function reshaped(scenario: Scenario, { machine, ipaBits }: Shape): Scenario {
+export function reshaped(scenario: Scenario, { machine: given, ipaBits }: Shape): Scenario {
+  const machine = withUpdates(given, scenario);
   const pageBytes = pageBytesOf(machine);
   const trace = traceOf(scenario);
   const folded = trace === null ? scenario : foldedInto(scenario, trace, ipaBits);
   const slots = folded.slots.map((slot) =>
-    trace === null ? samePages(slot, pageBytes, 2 ** (ipaBits - 1)) : outwards(slot, pageBytes),
+    trace === null
+      ? samePages(slot, pageBytes, upperHalf(scenario, ipaBits))
+      : outwards(slot, pageBytes),
   );
   const pages = slots.reduce((sum, slot) => sum + slot.bytes / pageBytes, 0);
   // What moves pages needs somewhere to put them.
@@ -84,6 +87,17 @@ function movedCourse({ setup, rounds, ending }: Course, half: number): Course {
     ),
   });
   return { setup: setup.map(moved), rounds: rounds.map(moved), ending: ending.map(moved) };
+}
+
+/** Hardware that updates a guest's tables is what a guest with stage 1 was written for. */
+function withUpdates(machine: MachineShape, { machine: own }: Scenario): MachineShape {
+  const { hardwareAccessFlag } = own.features;
+  return { ...machine, features: { ...machine.features, hardwareAccessFlag } };
+}
+
+/** A guest's descriptors hold addresses of 48 bits. */
+function upperHalf({ stage1 }: Scenario, ipaBits: number): number {
+  return 2 ** ((stage1 === undefined ? ipaBits : Math.min(ipaBits, 48)) - 1);
 }
 
 function traceOf({ setup, rounds }: Scenario): TraceProgram | null {

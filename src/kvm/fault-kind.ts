@@ -1,13 +1,14 @@
-/** What an abort was about (specification section 5B, profile `5.10`). */
+/** What an abort was about (specification section 5B). */
 import type { AccessKind } from '../machine/cpu.ts';
 import { FSC, type FaultRecord } from '../machine/syndrome.ts';
 
 /**
- * The access that faulted: one kind, so that nothing is a write and an execution at once. A fault on a stage-1 walk counts as a write,
- * whatever the walk was for: the guest's walker may set an access flag.
+ * The access that faulted: one kind, so that nothing is a write and an execution at once. A stage-1 walk reads, whatever it was for, until
+ * it misses a permission: then it means to set an access flag. `5.10` as released took every walk for a write, so that no guest could
+ * have its tables in a read-only slot, and all of them were dirty (fix `walk-reads`).
  */
 export function accessOf(fault: FaultRecord): AccessKind {
-  if (fault.isStage1Walk()) return 'write';
+  if (fault.isStage1Walk()) return fault.type === FSC.permission ? 'write' : 'read';
   if (fault.isInstructionAbort()) return 'exec';
   return fault.writeNotRead() ? 'write' : 'read';
 }

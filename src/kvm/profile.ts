@@ -39,9 +39,15 @@ const SEQUENCE_FIX: Fix = {
   what: 'a fault reads the notifier sequence before it releases the mmap lock, so that no block is built from an area that is gone',
 };
 
+const WALK_FIX: Fix = {
+  id: 'walk-reads',
+  since: '6.2',
+  what: "a fault on a guest's stage-1 walk is a write only if it is about a permission, so that read-only slots can hold its tables",
+};
+
 const LEGACY: Profile = {
   name: 'legacy',
-  fixes: [SEQUENCE_FIX],
+  fixes: [SEQUENCE_FIX, WALK_FIX],
   stage2: new LegacyStage2(),
   ipaLimit: legacyIpaLimit,
   hasDirtyRing: false,
@@ -62,6 +68,7 @@ const PROFILE_5_10: Profile = {
       what: 'removing an empty table invalidates without a level hint, so that walk caches are reached',
     },
     SEQUENCE_FIX,
+    WALK_FIX,
     {
       id: 'top-up-to-dissolve',
       since: 'posted in 2026',

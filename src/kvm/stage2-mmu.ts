@@ -2,8 +2,8 @@
  * The MMU of a VM: what its stage-2 table needs of frames and TLBs (the kernel's `kvm_s2_mmu` and mm_ops), and the sequences of TLB
  * maintenance of specification section 7.1.
  *
- * Without guest stage 1 there are no combined (VA to PA) entries, so the second TLBI of the `ipa` sequence has nothing to remove; its
- * barriers stand.
+ * The second TLBI of the `ipa` sequence is for combined (VA to PA) entries: `TwoStageMmu` issues it. A guest that leaves its stage 1 off
+ * has none.
  */
 import {
   Barrier,
@@ -33,7 +33,7 @@ function wholeVmid(vmid: Vmid): TlbiCommand {
 }
 
 export class Stage2Mmu extends TablePages implements MmOps {
-  readonly #interconnect: Interconnect;
+  protected readonly interconnect: Interconnect;
   readonly #vmid: Word;
   readonly #lastVcpus: Word;
   readonly #cpus: number;
@@ -53,7 +53,7 @@ export class Stage2Mmu extends TablePages implements MmOps {
     readonly geometry: Geometry;
   }) {
     super(options.tables, options.geometry);
-    this.#interconnect = options.interconnect;
+    this.interconnect = options.interconnect;
     this.#vmid = options.vmid;
     this.#lastVcpus = options.lastVcpus;
     this.#cpus = options.cpus;
@@ -93,10 +93,14 @@ export class Stage2Mmu extends TablePages implements MmOps {
   *tlbFlushIpa(ipa: number, level: LevelHint): Op<void> {
     yield* barrier(Barrier.dsbIshst);
     const vmid = yield* this.vmid();
-    yield* this.#interconnect.tlbi({ kind: TlbiKind.ipa, vmid, ipa: ipa as Ipa, level });
-    yield* this.#interconnect.dsbIsh();
+    yield* this.interconnect.tlbi({ kind: TlbiKind.ipa, vmid, ipa: ipa as Ipa, level });
+    yield* this.interconnect.dsbIsh();
+    yield* this.dropCombined(vmid);
     yield* barrier(Barrier.isb);
   }
+
+  /** After a TLBI by IPA is complete, before the ISB. */
+  protected *dropCombined(_vmid: Vmid): Op<void> {}
 
   /** Broadcast: which CPU this agent runs on is not known here, and invalidating more is allowed. */
   *tlbFlushIpaLocal(ipa: number, level: LevelHint): Op<void> {
@@ -110,8 +114,8 @@ export class Stage2Mmu extends TablePages implements MmOps {
 
   *tlbFlushVmid(): Op<void> {
     yield* barrier(Barrier.dsbIshst);
-    yield* this.#interconnect.tlbi(wholeVmid(yield* this.vmid()));
-    yield* this.#interconnect.dsbIsh();
+    yield* this.interconnect.tlbi(wholeVmid(yield* this.vmid()));
+    yield* this.interconnect.dsbIsh();
     yield* barrier(Barrier.isb);
   }
 

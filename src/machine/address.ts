@@ -6,6 +6,8 @@ declare const brand: unique symbol;
 
 /** Intermediate physical address: what a guest calls physical. */
 export type Ipa = number & { readonly [brand]: 'Ipa' };
+/** Virtual address of a guest: what its stage 1 translates. */
+export type Va = number & { readonly [brand]: 'Va' };
 /** Physical address of the simulated machine. */
 export type Phys = number & { readonly [brand]: 'Phys' };
 /** Virtual address in the host's user space. */
@@ -14,6 +16,8 @@ export type Hva = number & { readonly [brand]: 'Hva' };
 export type Gfn = number & { readonly [brand]: 'Gfn' };
 /** Identifies a VM's entries in a TLB. */
 export type Vmid = number & { readonly [brand]: 'Vmid' };
+/** Identifies an address space of a guest in a TLB: 8 bits. */
+export type Asid = number & { readonly [brand]: 'Asid' };
 /** Level of a table: 0 to 3; leaves of level 3 are pages. */
 export type Level = 0 | 1 | 2 | 3;
 

@@ -18,6 +18,7 @@ import {
 } from '#port';
 import { EventKind } from '../engine/events.ts';
 import type { Ipa, Level, Phys, Vmid } from './address.ts';
+import { COMBINED_TLB_BYTES, CombinedTlb } from './combined-tlb.ts';
 import { CpuWord, writeRegisters } from './cpu-words.ts';
 import type { MachineFeatures } from './features.ts';
 import type { PhysicalMemory } from './frames.ts';
@@ -31,6 +32,7 @@ import {
   TlbiKind,
   answerAfter,
   type Interconnect,
+  type Stage2Command,
   type TlbiCommand,
 } from './tlbi.ts';
 import {
@@ -52,7 +54,8 @@ export const FAULTED: Word = 0;
 const TLB_SETS = 1024;
 const WALK_CACHE_SETS = 64;
 /** Bytes of one CPU's caches in shared memory. */
-export const CPU_CACHE_BYTES: number = (TLB_SETS + WALK_CACHE_SETS) * TRANSLATION_BYTES;
+export const CPU_CACHE_BYTES: number =
+  (TLB_SETS + WALK_CACHE_SETS) * TRANSLATION_BYTES + COMBINED_TLB_BYTES;
 
 /** What a CPU is made of. */
 export interface CpuOptions {
@@ -87,6 +90,7 @@ const NO_REGIME: Stage2Regime = {
 export class Cpu {
   readonly tlb: TranslationArray;
   readonly walkCache: TranslationArray;
+  readonly combined: CombinedTlb;
   readonly #memory: PhysicalMemory;
   readonly #geometry: Geometry;
   readonly #xnx: boolean;
@@ -103,6 +107,10 @@ export class Cpu {
   #inGuest = false;
   /** The record of the last fault. */
   fault: FaultRecord = new FaultRecord(0, 0, 0);
+  /** Of the last access: the stage-2 leaf that it found, with or without the permission. */
+  leafLevel: Level = LAST_LEVEL;
+  leafLo = 0;
+  leafHi = 0;
 
   constructor(options: CpuOptions) {
     this.#memory = options.memory;
@@ -116,6 +124,14 @@ export class Cpu {
     this.tlb = tlbOf(options);
     this.walkCache = walkCacheOf(options);
     this.#walker = new HardwareWalker(options.memory, options.geometry, this.walkCache);
+    this.combined = new CombinedTlb(
+      options.caches + (TLB_SETS + WALK_CACHE_SETS) * TRANSLATION_BYTES,
+    );
+  }
+
+  /** VMID of the registers that are loaded. */
+  get vmid(): Vmid {
+    return this.#regime.vmid;
   }
 
   /** Loads the stage-2 registers of a VM; in the host only. */
@@ -127,11 +143,6 @@ export class Cpu {
     if (vtcr === lastVtcr && vttbr.lo === last.lo && vttbr.hi === last.hi) return;
     this.#registers = registers;
     this.#regime = stage2Regime(registers);
-  }
-
-  /** VMID of the registers that are loaded. */
-  get vmid(): Vmid {
-    return this.#regime.vmid;
   }
 
   /**
@@ -155,8 +166,18 @@ export class Cpu {
    * used before the next boundary, or {@link FAULTED} with the record in `fault`.
    */
   *access(address: Ipa, kind: AccessKind): Op<Word> {
+    yield* this.boundary();
+    return yield* this.translate(address, kind);
+  }
+
+  /** The access boundary: performs the TLBIs that were posted. */
+  *boundary(): Op<void> {
     const posted = yield* load32(this.#posted, Order.acquire);
     if (posted !== this.#performed) yield* this.#perform(posted);
+  }
+
+  /** Stage 2 of an access, after its boundary: as {@link access}. */
+  *translate(address: Ipa, kind: AccessKind): Op<Word> {
     let entry = this.tlb.find(address, LAST_LEVEL, this.#regime.vmid);
     let level: Level = LAST_LEVEL;
     if (entry === MISS) {
@@ -171,12 +192,15 @@ export class Cpu {
     event(EventKind.tlbUse, entry, this.#line, 0);
     const lo = read32(entry + DESCRIPTOR_LO);
     const hi = read32(entry + DESCRIPTOR_HI);
-    if (!this.#permits(lo, hi, kind)) return this.#raise(FSC.permission, level, address, kind);
-    return this.#reach(lo, hi, level, address);
+    this.leafLevel = level;
+    this.leafLo = lo;
+    this.leafHi = hi;
+    if (!this.permits(lo, hi, kind)) return this.#raise(FSC.permission, level, address, kind);
+    return this.reach(this.outputOf(address), address, lo);
   }
 
   /** S2AP and XN of a leaf against an access, from the raw halves. Guests fetch at EL1. */
-  #permits(lo: number, hi: number, kind: AccessKind): boolean {
+  permits(lo: number, hi: number, kind: AccessKind): boolean {
     if (kind === 'read') return (lo & 0x40) !== 0;
     if (kind === 'write') return (lo & 0x80) !== 0;
     const xn = hi & 0x60_0000;
@@ -208,11 +232,16 @@ export class Cpu {
     return FAULTED;
   }
 
-  #reach(lo: number, hi: number, level: Level, address: Ipa): Word {
-    const offset = address - this.#geometry.alignDown(address, level);
-    const output = addressField(lo, hi, this.#regime.highBits) + offset;
-    const at = this.#memory.wordOf(output as Phys);
-    event(EventKind.guestAccess, at, this.#geometry.blockNumber(address, LAST_LEVEL) | 0, lo);
+  /** Where an address comes to in the leaf that was found last. */
+  outputOf(address: Ipa): Phys {
+    const offset = address - this.#geometry.alignDown(address, this.leafLevel);
+    return (addressField(this.leafLo, this.leafHi, this.#regime.highBits) + offset) as Phys;
+  }
+
+  /** Comes to the byte at `output`, which a leaf gave for `address`. */
+  reach(output: Phys, address: Ipa, leafLo: number): Word {
+    const at = this.#memory.wordOf(output);
+    event(EventKind.guestAccess, at, this.#geometry.blockNumber(address, LAST_LEVEL) | 0, leafLo);
     return at;
   }
 
@@ -229,28 +258,32 @@ export class Cpu {
     }
     // The ring may have wrapped over a command before it was read: its place was claimed first, perhaps not yet posted.
     const claimed = yield* load32(this.#claimed, Order.acquire);
-    if (((claimed - performed) | 0) > RING_COMMANDS) {
-      this.tlb.invalidateAll();
-      this.walkCache.invalidateAll();
-    }
+    if (((claimed - performed) | 0) > RING_COMMANDS) this.#invalidateAll();
     write32(this.#line + CpuWord.performed, posted);
     event(EventKind.tlbiPerformed, this.#answer, posted, 0);
     yield* signal32(this.#answer, answerAfter(posted), Order.release);
   }
 
+  /** What a command reaches (specification section 7.1). IPAS2E1 leaves combined entries alone, which no longer know their IPA. */
   #invalidate(command: TlbiCommand): void {
-    if (command.kind === TlbiKind.ipa) this.#invalidateIpa(command);
-    else if (command.kind === TlbiKind.vmid) {
+    if ('va' in command) this.combined.perform(command);
+    else if (command.kind === TlbiKind.ipa) this.#invalidateIpa(command);
+    else if (command.kind === TlbiKind.all) this.#invalidateAll();
+    else {
       this.tlb.invalidateVmid(command.vmid);
       this.walkCache.invalidateVmid(command.vmid);
-    } else {
-      this.tlb.invalidateAll();
-      this.walkCache.invalidateAll();
+      this.combined.invalidateVmid(command.vmid);
     }
   }
 
+  #invalidateAll(): void {
+    this.tlb.invalidateAll();
+    this.walkCache.invalidateAll();
+    this.combined.invalidateAll();
+  }
+
   /** With a level hint only a leaf of that level has to go; without one every entry of the IPA does. */
-  #invalidateIpa(command: TlbiCommand): void {
+  #invalidateIpa(command: Stage2Command): void {
     if (command.level !== NO_HINT) {
       this.tlb.invalidate(command.ipa, command.level, command.vmid);
       return;

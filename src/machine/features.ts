@@ -3,7 +3,7 @@
 export interface MachineFeatures {
   /** Physical address bits (ID_AA64MMFR0_EL1.PARange): 32, 36, 40, 42, 44, 48 or 52. */
   readonly paBits: number;
-  /** FEAT_HAFDBS: hardware sets the access flag. */
+  /** FEAT_HAFDBS: hardware sets the access flag, and the dirty state, of a guest's stage 1. */
   readonly hardwareAccessFlag: boolean;
   /** 8 or 16; machines of tests have fewer, to run out of VMIDs. */
   readonly vmidBits: 4 | 8 | 16;

@@ -4,8 +4,13 @@
  */
 import type { Ipa, Level } from './address.ts';
 
-/** Exception classes of aborts from a lower exception level. */
-export const EC = { instructionAbortLow: 0x20, dataAbortLow: 0x24 } as const;
+/** Exception classes of aborts: from a lower exception level, and those that a guest takes itself. */
+export const EC = {
+  instructionAbortLow: 0x20,
+  instructionAbortSame: 0x21,
+  dataAbortLow: 0x24,
+  dataAbortSame: 0x25,
+} as const;
 
 /**
  * Fault status code types: FSC bits 5:2 in place. The level is in bits 1:0: of the leaf that was found, or of the entry where the walk
@@ -40,6 +45,15 @@ const CM = 1 << 8;
 const S1PTW = 1 << 7;
 const WNR = 1 << 6;
 
+/** Bits of an abort's ISS beside its status code, in place. */
+export const ISS: Readonly<Record<'CM' | 'S1PTW' | 'WNR', number>> = { CM, S1PTW, WNR };
+
+/** The ISS bits of a decoded load or store of `bytes` (1, 2, 4 or 8) of a general register; an X register for 8. */
+export function transferSyndrome(bytes: number, register: number): number {
+  const sf = bytes === 8 ? SF : 0;
+  return ISV | (Math.log2(bytes) << SAS_SHIFT) | (register << SRT_SHIFT) | sf;
+}
+
 const PAGE_4K = 4096;
 /** HPFAR_EL2.FIPA starts at bit 4. */
 const FIPA_WEIGHT = 16;
@@ -47,6 +61,15 @@ const FIPA_WEIGHT = 16;
 /** A64 and A32 instructions, and 16-bit T32 ones. */
 const INSTRUCTION_BYTES = 4;
 const SHORT_INSTRUCTION_BYTES = 2;
+
+/** The fields of a record, for {@link FaultRecord.of}. */
+export interface FaultFields {
+  readonly exceptionClass: number;
+  /** FSC, {@link ISS} bits, and those of a decoded transfer. */
+  readonly iss: number;
+  readonly far: number;
+  readonly ipa: number;
+}
 
 /** What the hardware reports of one fault. */
 export class FaultRecord {
@@ -71,10 +94,24 @@ export class FaultRecord {
     kind: 'read' | 'write' | 'exec',
   ): FaultRecord {
     const isExec = kind === 'exec';
-    const ec = isExec ? EC.instructionAbortLow : EC.dataAbortLow;
-    const data = isExec ? 0 : ISV | SAS_DOUBLEWORD | (kind === 'write' ? WNR : 0);
-    const esr = (ec << EC_SHIFT) | IL | data | fsc | level;
-    return new FaultRecord(esr >>> 0, ipa, Math.floor(ipa / PAGE_4K) * FIPA_WEIGHT);
+    const data = ISV | SAS_DOUBLEWORD | (kind === 'write' ? WNR : 0);
+    return FaultRecord.of({
+      exceptionClass: isExec ? EC.instructionAbortLow : EC.dataAbortLow,
+      iss: fsc | level | (isExec ? 0 : data),
+      far: ipa,
+      ipa,
+    });
+  }
+
+  /** A fault of a 32-bit instruction. */
+  static of({ exceptionClass, iss, far, ipa }: FaultFields): FaultRecord {
+    const esr = (exceptionClass << EC_SHIFT) | IL | iss;
+    return new FaultRecord(esr >>> 0, far, Math.floor(ipa / PAGE_4K) * FIPA_WEIGHT);
+  }
+
+  /** The same fault with another HPFAR. */
+  at(ipa: Ipa): FaultRecord {
+    return new FaultRecord(this.esr, this.far, Math.floor(ipa / PAGE_4K) * FIPA_WEIGHT);
   }
 
   get exceptionClass(): number {

@@ -22,7 +22,15 @@ import {
   type Word,
 } from '#port';
 import { EventKind } from '../engine/events.ts';
-import { HIGH_WEIGHT, highHalf, type Ipa, type Level, type Vmid } from './address.ts';
+import {
+  HIGH_WEIGHT,
+  highHalf,
+  type Asid,
+  type Ipa,
+  type Level,
+  type Va,
+  type Vmid,
+} from './address.ts';
 
 /** Kinds of invalidation. */
 export const TlbiKind = {
@@ -32,6 +40,12 @@ export const TlbiKind = {
   vmid: 2,
   /** Everything: ALLE1IS. */
   all: 3,
+  /** Stage-1 and combined entries of a VMID: VMALLE1IS. */
+  stage1: 4,
+  /** Those of one VA and ASID, and global ones of the VA: VAE1IS. */
+  va: 5,
+  /** Those of an ASID that are not global: ASIDE1IS. */
+  asid: 6,
 } as const;
 export type TlbiKind = (typeof TlbiKind)[keyof typeof TlbiKind];
 
@@ -39,12 +53,24 @@ export type TlbiKind = (typeof TlbiKind)[keyof typeof TlbiKind];
 export const NO_HINT = 0;
 
 /** A decoded command. */
-export interface TlbiCommand {
-  readonly kind: TlbiKind;
+export type TlbiCommand = Stage2Command | Stage1Command;
+
+export interface Stage2Command {
+  readonly kind: typeof TlbiKind.ipa | typeof TlbiKind.vmid | typeof TlbiKind.all;
   readonly vmid: Vmid;
   readonly ipa: Ipa;
   /** Level of the leaf that was removed or changed, or {@link NO_HINT}. */
   readonly level: Level | typeof NO_HINT;
+}
+
+/** A command that reaches no stage-2 entry. */
+export interface Stage1Command {
+  readonly kind: typeof TlbiKind.stage1 | typeof TlbiKind.va | typeof TlbiKind.asid;
+  readonly vmid: Vmid;
+  /** Of kind `va`, else 0. */
+  readonly va: Va;
+  /** Of kind `va` or `asid`, else 0. */
+  readonly asid: Asid;
 }
 
 /** Commands the ring holds. */
@@ -58,11 +84,17 @@ export const IN_HOST = 0;
 
 const PAGE_4K = 4096;
 const PAGE_INVERSE = 1 / PAGE_4K;
-/** Fields of a command's high half; the low half is the page number's. */
-const PAGE_HI = 0xff;
-const VMID_SHIFT = 8;
-const LEVEL_SHIFT = 24;
-const KIND_SHIFT = 26;
+/**
+ * Fields of a command's high half; the low half is the page number's. Below the VMID an IPA leaves room for the level, a VA, which has
+ * four bits less, for the ASID.
+ */
+const IPA_PAGE_HI = 0xff;
+const LEVEL_SHIFT = 8;
+const VA_PAGE_HI = 0xf;
+const ASID_SHIFT = 4;
+const ASID_MASK = 0xff;
+const VMID_SHIFT = 12;
+const KIND_SHIFT = 28;
 
 /** Where the interconnect lives: zeroed words. */
 export interface InterconnectLayout {
@@ -82,6 +114,7 @@ export interface TlbiStatistics {
   readonly local: number;
   readonly vmid: number;
   readonly all: number;
+  readonly stage1: number;
 }
 
 /** The issuing side, one object per agent. */
@@ -113,7 +146,7 @@ export class Interconnect {
       seen = yield* load32(posted, Order.acquire);
     }
     this.#issued = (sequence + 1) | 0;
-    event(EventKind.tlbi, command.kind, command.level, Math.floor(command.ipa * PAGE_INVERSE) | 0);
+    event(EventKind.tlbi, command.kind, fieldOf(command), pageOf(command) | 0);
     yield* signal32(posted, this.#issued, Order.release);
   }
 
@@ -135,20 +168,28 @@ export class Interconnect {
   *read(sequence: number): Op<TlbiCommand> {
     const pageLo = yield* load64(this.#slot(sequence), Order.once);
     const head = high();
+    const kind = (head >>> KIND_SHIFT) as TlbiKind;
+    const vmid = ((head >>> VMID_SHIFT) & 0xffff) as Vmid;
+    if (kind === TlbiKind.stage1 || kind === TlbiKind.va || kind === TlbiKind.asid)
+      return {
+        kind,
+        vmid,
+        va: addressOf(head & VA_PAGE_HI, pageLo) as Va,
+        asid: ((head >>> ASID_SHIFT) & ASID_MASK) as Asid,
+      };
     return {
-      kind: (head >>> KIND_SHIFT) as TlbiKind,
+      kind,
       level: ((head >>> LEVEL_SHIFT) & 3) as Level,
-      vmid: ((head >>> VMID_SHIFT) & 0xffff) as Vmid,
-      ipa: (((head & PAGE_HI) * HIGH_WEIGHT + (pageLo >>> 0)) * PAGE_4K) as Ipa,
+      vmid,
+      ipa: addressOf(head & IPA_PAGE_HI, pageLo) as Ipa,
     };
   }
 
   *#write(sequence: number, command: TlbiCommand): Op<void> {
-    const page = Math.floor(command.ipa * PAGE_INVERSE);
-    const { kind, level, vmid } = command;
-    const head =
-      (kind << KIND_SHIFT) | (level << LEVEL_SHIFT) | (vmid << VMID_SHIFT) | highHalf(page);
-    yield* store64(this.#slot(sequence), page | 0, head, Order.once);
+    const page = pageOf(command);
+    const field = fieldOf(command) << ('va' in command ? ASID_SHIFT : LEVEL_SHIFT);
+    const head = (command.kind << KIND_SHIFT) | (command.vmid << VMID_SHIFT) | field;
+    yield* store64(this.#slot(sequence), page | 0, head | highHalf(page), Order.once);
   }
 
   #slot(sequence: number): Word {
@@ -157,8 +198,23 @@ export class Interconnect {
 
   #counterOf(kind: TlbiKind): number {
     if (kind === TlbiKind.ipa) return this.statistics.byIpa;
-    return kind === TlbiKind.vmid ? this.statistics.vmid : this.statistics.all;
+    if (kind === TlbiKind.vmid) return this.statistics.vmid;
+    return kind === TlbiKind.all ? this.statistics.all : this.statistics.stage1;
   }
+}
+
+/** What an address's page number leaves room for: the ASID, or the level. */
+function fieldOf(command: TlbiCommand): number {
+  return 'va' in command ? command.asid : command.level;
+}
+
+/** In pages of 4 KiB. */
+function pageOf(command: TlbiCommand): number {
+  return Math.floor(('va' in command ? command.va : command.ipa) * PAGE_INVERSE);
+}
+
+function addressOf(pageHi: number, pageLo: number): number {
+  return (pageHi * HIGH_WEIGHT + (pageLo >>> 0)) * PAGE_4K;
 }
 
 /** The answer of a CPU in guest mode that has performed the first `sequence` commands (modulo 2^31). */

@@ -5,6 +5,7 @@ export type FailureKind =
   | 'fault'
   | 'noMemory'
   | 'injected'
+  | 'guestFault'
   | 'poisoned';
 
 /** Thrown by an agent; a thread hands it to the main thread as a value. */
@@ -25,5 +26,6 @@ const TEXT: Readonly<Record<FailureKind, string>> = {
   fault: 'the fault handler failed (-EFAULT)',
   noMemory: 'the host is out of memory; raise machine.memory of the workload',
   poisoned: 'the memory behind the address is broken (SIGBUS)',
+  guestFault: "the guest's own tables do not map the page",
   injected: 'the host injected an abort into the guest',
 };

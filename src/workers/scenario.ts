@@ -219,6 +219,15 @@ export function takesSlotsAway(scenario: Scenario): boolean {
   return does(scenario, 'replace-slot') || does(scenario, 'move-slot');
 }
 
+/** A guest that turns its stage 1 on, with the 4K granule, whatever the host's is. */
+export interface GuestStage1 {
+  readonly vaBits: 39 | 48;
+  /** Who sets access flags: hardware, or the guest beforehand. */
+  readonly accessFlag: 'hardware' | 'preset';
+  /** Whether hardware finds out what was written; with the access flag by hardware only. */
+  readonly dirtyState: boolean;
+}
+
 /** What vCPUs and host agents do at the same time; a barrier ends it. */
 export interface Phase {
   readonly name: string;
@@ -248,6 +257,8 @@ export interface Scenario {
   readonly slots: readonly Slot[];
   /** Entries of each vCPU's dirty ring; absent: writes to slots that log are recorded in bitmaps. */
   readonly dirtyRing?: number;
+  /** Absent: stage 1 is off. The guest's tables are in the last slot. */
+  readonly stage1?: GuestStage1;
   /** Phases run once, in order. */
   readonly setup: readonly Phase[];
   /** Phases run `repeat` times, in order. */

@@ -118,7 +118,13 @@ function statisticsLayout(): StatisticsLayout {
     harvests: at.counter(),
     pagesCopied: at.counter(),
     wallNs: at.counter(),
-    tlbi: { byIpa: at.counter(), local: at.counter(), vmid: at.counter(), all: at.counter() },
+    tlbi: {
+      byIpa: at.counter(),
+      local: at.counter(),
+      vmid: at.counter(),
+      all: at.counter(),
+      stage1: at.counter(),
+    },
     faults: { translation: at.fault(), access: at.fault(), permission: at.fault() },
     locks: {
       mmu_lock: at.lock(),

@@ -24,11 +24,12 @@ import { Vcpu } from '../kvm/vcpu.ts';
 import { mayReach } from '../kvm/host/host-memory.ts';
 import type { Ipa } from '../machine/address.ts';
 import { FAULTED, type AccessKind } from '../machine/cpu.ts';
-import { FSC } from '../machine/syndrome.ts';
+import { FSC, type FaultRecord } from '../machine/syndrome.ts';
 import type { Actor } from './actor.ts';
 import { dirtyRingsOf, passDirtyRing } from './dirty-rings.ts';
 import { AgentFailure } from './failure.ts';
 import { AccessLog } from './log.ts';
+import { pageAccessOf, type PageAccess } from './page-access.ts';
 import { preFaultRange } from './pre-fault.ts';
 import { Touch, expandProgram, type Accesses } from './program.ts';
 import { does, hostProgramsOf, isPaced, type GuestProgram, type Phase } from './scenario.ts';
@@ -40,11 +41,6 @@ import { memcacheFor, vcpuRunOf, type World } from './world.ts';
 
 /** Latency is timed for one fault in this many (a power of two), per class. */
 export const LATENCY_SAMPLE = 16;
-/**
- * Faults that one access may take while the host changes nothing: translation, permission, and spurious ones on entries that other
- * vCPUs just changed (invariant 58).
- */
-export const FAULTS_PER_ACCESS_MAX = 8;
 /** A vCPU's own word in each page. */
 const WORD_BYTES = 8;
 
@@ -68,6 +64,7 @@ export class VcpuAgent implements Actor {
   readonly #run: VcpuRun;
   readonly #vcpu: Vcpu;
   readonly #userSpace: UserSpace;
+  readonly #pages: PageAccess;
   readonly #log: AccessLog;
   /** Tag of the frame that each page of the slots must have. */
   readonly #owners: Int32Array;
@@ -97,6 +94,7 @@ export class VcpuAgent implements Actor {
     this.#userfaults = new UserfaultHandler(world);
     this.#userSpace = new UserSpace(world, id, { vcpu: this.#vcpu, userfaults: this.#userfaults });
     this.#initial = new InitialContents(world.scenario, world.layout);
+    this.#pages = pageAccessOf(world, id, this.#run, this.#vcpu);
     this.#log = new AccessLog(world.layout, id);
     this.#owners = ownersOf(world);
     this.#speculates = world.scenario.machine.speculates === true;
@@ -104,7 +102,9 @@ export class VcpuAgent implements Actor {
     this.#logsBegin = LOG_BEGINNERS.some((action) => does(world.scenario, action));
   }
 
-  *begin(): Op<void> {}
+  *begin(): Op<void> {
+    yield* this.#pages.begin();
+  }
 
   *perform(phase: Phase): Op<void> {
     if (phase.guest === null) return;
@@ -174,7 +174,7 @@ export class VcpuAgent implements Actor {
   *#touch(ipa: Ipa, page: number, touch: number): Op<void> {
     // Before the access: a log that has begun misses no write from here on.
     const logEpoch = this.#logsBegin ? yield* this.#logEpoch() : 0;
-    const first = yield* this.#translate(ipa, KINDS[touch] as AccessKind);
+    const first = yield* this.#translate(ipa, page, KINDS[touch] as AccessKind);
     if (first === FAULTED) return;
     this.#checkOwner(first, page, touch === Touch.write);
     const at = first + this.#id * WORD_BYTES;
@@ -194,8 +194,8 @@ export class VcpuAgent implements Actor {
   }
 
   /** Where the access goes, or {@link FAULTED} if user space made it. */
-  *#translate(ipa: Ipa, kind: AccessKind): Op<Word> {
-    let at = yield* this.#access(ipa, kind);
+  *#translate(ipa: Ipa, page: number, kind: AccessKind): Op<Word> {
+    let at = yield* this.#access(ipa, page, kind);
     if (at !== FAULTED) return at;
     let faults = 0;
     let changes = this.#hostChanges();
@@ -203,22 +203,23 @@ export class VcpuAgent implements Actor {
       const changesNow = this.#hostChanges();
       faults = changesNow === changes ? faults + 1 : 1;
       changes = changesNow;
-      if (faults > FAULTS_PER_ACCESS_MAX)
+      if (faults > this.#pages.faultsMax)
         throw new AgentFailure('livelock', this.#where(ipa, kind));
-      if ((yield* this.#takeFault(ipa, kind)) === 'done') return FAULTED;
-      at = yield* this.#access(ipa, kind);
+      const fault = yield* this.#pages.fault();
+      if (fault !== null && (yield* this.#takeFault(fault, ipa, kind)) === 'done') return FAULTED;
+      at = yield* this.#access(ipa, page, kind);
     }
     if (this.#isPaced) yield* this.#tellProgress();
     return at;
   }
 
   /** The boundary before an access is where a guest takes an interrupt: it is left, and entered again. */
-  *#access(ipa: Ipa, kind: AccessKind): Op<Word> {
+  *#access(ipa: Ipa, page: number, kind: AccessKind): Op<Word> {
     while (yield* this.#run.isKicked()) {
       yield* this.#run.exit();
       yield* this.#run.enter();
     }
-    return yield* this.#run.cpu.access(ipa, kind);
+    return yield* this.#pages.access(ipa, page, kind);
   }
 
   /** A CPU, and the guest on it. */
@@ -280,15 +281,14 @@ export class VcpuAgent implements Actor {
   }
 
   /** From the exit to the re-entry. */
-  *#takeFault(ipa: Ipa, kind: AccessKind): Op<'retry' | 'done'> {
-    const statistics = statisticsOf(this.#run.cpu.fault.type);
+  *#takeFault(fault: FaultRecord, ipa: Ipa, kind: AccessKind): Op<'retry' | 'done'> {
+    const statistics = statisticsOf(fault.type);
     const isSampled = (counted(statistics.faults) & (LATENCY_SAMPLE - 1)) === 0;
     const since = isSampled ? now() : 0;
     const walks = counted(STATISTICS.walks);
     const retried = counted(STATISTICS.retried);
     const { struck } = this.#world.failures;
     count(statistics.faults, 1);
-    const { fault } = this.#run.cpu;
     yield* this.#run.exit();
     this.#vcpu.fault = fault;
     const slotsSeen = yield* this.#userSpace.slotsSeen();

@@ -12,6 +12,7 @@ import { RunQueue } from '../kvm/run-queue.ts';
 import { Stage2Mmu } from '../kvm/stage2-mmu.ts';
 import { Stage2Root } from '../kvm/stage2-root.ts';
 import { Twin } from '../kvm/twin.ts';
+import { TwoStageMmu } from '../kvm/two-stage-mmu.ts';
 import { HostAreas } from '../kvm/user-areas.ts';
 import { VcpuRun, type PhysicalCpu } from '../kvm/vcpu-run.ts';
 import { ipaBitsOfType } from '../kvm/vm-type.ts';
@@ -70,7 +71,8 @@ export function worldOf(
   const mmuLock = spinLock(layout, 'mmu_lock');
   const { machine } = scenario;
   const geometry = geometryOf(machine);
-  const mmu = new Stage2Mmu({
+  const Mmu = scenario.stage1 === undefined ? Stage2Mmu : TwoStageMmu;
+  const mmu = new Mmu({
     tables: memory.tables,
     interconnect,
     vmid: layout.words.vmid,

@@ -215,7 +215,7 @@ describe('a page gets', () => {
     ['no W from a host page without', { slot: SLOT, found: READ_ONLY_HOST }, READ, 'r--'],
     ['no W in a read-only slot', { slot: { ...SLOT, isReadonly: true } }, READ, 'r--'],
     ['X in a read-only slot', { slot: { ...SLOT, isReadonly: true } }, EXEC, 'r-x'],
-    ['W for a stage-1 walk', { slot: LOGGING }, { ...EXEC, s1ptw: true }, 'rw-'],
+    ['R for a stage-1 walk', { slot: LOGGING }, { ...EXEC, s1ptw: true }, 'r--'],
     ['the device type for a read', { slot: SLOT, found: DEVICE }, READ, 'rw- device'],
     ['it while the slot logs too', { slot: LOGGING, found: DEVICE }, READ, 'rw- device'],
     [

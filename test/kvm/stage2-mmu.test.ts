@@ -35,6 +35,24 @@ test('a local invalidation is broadcast, one of a range is of the whole VMID', (
   ]);
 });
 
+test('a guest with stage 1: after the TLBI by IPA is complete, one of all combined entries', () => {
+  const lab = new Lab({
+    contents: 'page',
+    stage1: { vaBits: 39, accessFlag: 'preset', dirtyState: false },
+  });
+  const { mmu } = lab.world.vm.parts;
+  const events = alone(lab, () => mmu.tlbFlushIpa(IPA, 3));
+  const { tlbi, dsbComplete } = EventKind;
+  const order = events.filter(({ kind }) => kind === tlbi || kind === dsbComplete);
+  expect(order.map(({ kind, at }) => (kind === tlbi ? at : 'DSB'))).toEqual([
+    TlbiKind.ipa,
+    'DSB',
+    TlbiKind.stage1,
+    'DSB',
+  ]);
+  expect(tlbis(events)).toMatchObject([{ hint: 3, page: IPA / PAGE }, { page: 0 }]);
+});
+
 test('a table that a block replaced is freed, after the flush', () => {
   const lab = new Lab();
   const guest = new Guest(lab, 0);

@@ -108,7 +108,7 @@ const ROWS: readonly (readonly [string, Syndrome])[] = [
   ['a read that is not decoded', {}],
 ];
 
-/** Step 4 by row of {@link ROWS}: without a slot, with one that is read-only; `null`: the slot serves it. */
+/** Step 4 by row of {@link ROWS}: without a slot, with one that is read-only, where a walk that lacks no permission reads; `null`: the slot serves it. */
 const NO_SLOT = [PREFETCH_ABORT, PREFETCH_ABORT, DATA, DATA, DATA, SKIP, MMIO, MMIO];
 const READ_ONLY = [null, PREFETCH_ABORT, DATA, DATA, DATA, ENOSYS, MMIO, null, ENOSYS, null];
 
@@ -135,13 +135,17 @@ const AGAINST: readonly (readonly [string, SlotSpec | null, boolean, readonly (E
 describe.each(AGAINST)('step 4, %s', (_, slot, nisvToUser, ends) => {
   test.each(ROWS.map(([name, syndrome], i) => [name, syndrome, ends[i] as End | null] as const))(
     '%s',
-    (__, syndrome, end) => {
+    (__, syndrome, written) => {
       for (const fsc of [0x04, 0x07, 0x0b, 0x0f]) {
+        const mayRead = slot?.isReadonly === true && slot.isInvalid !== true;
+        const isReadByWalk = mayRead && syndrome.s1ptw === true && fsc !== 0x0f;
+        const end = isReadByWalk ? null : written;
         const options = { policy: { nisvToUser } };
         const bench = new AbortBench(slot === null ? options : { ...options, slot });
         const isServed = end === null && fsc !== 0x0b;
         // A read of a page whose permission failed is no fault that can be.
-        const isImpossible = fsc === 0x0f && accessOf(recordOf(AT, syndrome)) === 'read';
+        const isImpossible =
+          fsc === 0x0f && accessOf(recordOf(AT, { ...syndrome, fsc })) === 'read';
         const served = isServed && isImpossible ? EFAULT : END;
         const digest = bench.digest();
         expect([fsc, endOf(bench, { ...syndrome, fsc })]).toEqual([fsc, end ?? served]);
@@ -212,17 +216,34 @@ describe('step 7: what user_mem_abort found', () => {
 });
 
 describe('the access of a fault', () => {
+  const TRANSLATION = 0x07;
+  const ACCESS = 0x0b;
+  const PERMISSION = 0x0f;
+
   test.each([
     [DATA_ABORT, false, false, 'read'],
     [DATA_ABORT, false, true, 'write'],
-    [DATA_ABORT, true, false, 'write'],
-    [DATA_ABORT, true, true, 'write'],
     [INSTRUCTION_ABORT, false, false, 'exec'],
     [INSTRUCTION_ABORT, false, true, 'exec'],
-    [INSTRUCTION_ABORT, true, false, 'write'],
-    [INSTRUCTION_ABORT, true, true, 'write'],
+    // What a stage-1 walk was for says nothing of what it did.
+    [DATA_ABORT, true, false, 'read'],
+    [DATA_ABORT, true, true, 'read'],
+    [INSTRUCTION_ABORT, true, false, 'read'],
   ] as const)('class %i, S1PTW %s, WnR %s: %s', (ec, s1ptw, write, access) => {
-    expect(accessOf(recordOf(AT, { ec, s1ptw, write }))).toBe(access);
+    for (const fsc of [TRANSLATION, ACCESS, ...(s1ptw ? [] : [PERMISSION])])
+      expect(accessOf(recordOf(AT, { ec, s1ptw, write, fsc }))).toBe(access);
+  });
+
+  test.each([DATA_ABORT, INSTRUCTION_ABORT])(
+    'a walk of class %i without permission writes',
+    (ec) => {
+      expect(accessOf(recordOf(AT, { ec, s1ptw: true, fsc: PERMISSION }))).toBe('write');
+    },
+  );
+
+  test('a walk that would write to a read-only slot gets a data abort', () => {
+    const bench = new AbortBench({ slot: { ...SLOT, isReadonly: true } });
+    expect(endOf(bench, { s1ptw: true, fsc: PERMISSION })).toEqual(DATA);
   });
 });
 

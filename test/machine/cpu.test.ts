@@ -13,7 +13,7 @@ import { FAULTED, type AccessKind, type Cpu } from '../../src/machine/cpu.ts';
 import { FRAME_BYTES, GUEST_RAM_BASE } from '../../src/machine/frames.ts';
 import type { MachineFeatures } from '../../src/machine/features.ts';
 import { FSC } from '../../src/machine/syndrome.ts';
-import { NO_HINT, TlbiKind, type TlbiCommand } from '../../src/machine/tlbi.ts';
+import { NO_HINT, TlbiKind, type Stage2Command, type TlbiCommand } from '../../src/machine/tlbi.ts';
 import { encodeVttbr } from '../../src/machine/vtcr.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
 import { TinyMachine, descriptorLoads, type Seen, configOf } from '../support/tiny-machine.ts';
@@ -232,7 +232,7 @@ describe('a fault', () => {
 
 describe('TLBI', () => {
   const by = (
-    kind: TlbiCommand['kind'],
+    kind: Stage2Command['kind'],
     address: number = AT,
     level: Level = NO_HINT,
     vmid = 1,

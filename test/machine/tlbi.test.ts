@@ -13,7 +13,14 @@ import {
 } from '../../src/engine/explore.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
 import { Scripted, type ScriptLine } from '../../src/explore/scripted.ts';
-import { ipa, type Ipa, type Level, type Vmid } from '../../src/machine/address.ts';
+import {
+  ipa,
+  type Asid,
+  type Ipa,
+  type Level,
+  type Va,
+  type Vmid,
+} from '../../src/machine/address.ts';
 import { FAULTED, type Cpu } from '../../src/machine/cpu.ts';
 import { Descriptor, storeDescriptor } from '../../src/machine/descriptor.ts';
 import { FRAME_BYTES, GUEST_RAM_BASE } from '../../src/machine/frames.ts';
@@ -23,6 +30,7 @@ import {
   TlbiKind,
   answerAfter,
   hasPerformed,
+  type Stage2Command,
   type TlbiCommand,
 } from '../../src/machine/tlbi.ts';
 import { encodeVttbr } from '../../src/machine/vtcr.ts';
@@ -41,7 +49,7 @@ const AT = ipa(0x4060_3000);
 const VTCR = configOf(40).vtcr;
 const PAGE_BITS = 0x0040_0000_0000_07ffn;
 const frame = (index: number): bigint => BigInt(GUEST_RAM_BASE + index * FRAME_BYTES);
-const flushPage = (address: Ipa = AT, level: Level = 3): TlbiCommand => ({
+const flushPage = (address: Ipa = AT, level: Level = 3): Stage2Command => ({
   kind: TlbiKind.ipa,
   vmid: VMID,
   ipa: address,
@@ -282,6 +290,10 @@ describe('the ring', () => {
       { kind: TlbiKind.ipa, vmid: 0x8001 as Vmid, ipa: ipa(0x8000_0000 * 4096), level: 1 },
       { kind: TlbiKind.vmid, vmid: 2 as Vmid, ipa: ipa(0), level: NO_HINT },
       { kind: TlbiKind.all, vmid: 0 as Vmid, ipa: ipa(0), level: NO_HINT },
+      { kind: TlbiKind.stage1, vmid: 0xffff as Vmid, va: 0 as Va, asid: 0 as Asid },
+      { kind: TlbiKind.va, vmid: 1 as Vmid, va: (2 ** 48 - 4096) as Va, asid: 0xff as Asid },
+      { kind: TlbiKind.va, vmid: 0x8000 as Vmid, va: (2 ** 43) as Va, asid: 0x80 as Asid },
+      { kind: TlbiKind.asid, vmid: 7 as Vmid, va: 0 as Va, asid: 1 as Asid },
     ];
     for (const command of commands) drive(main.interconnect.tlbi(command));
     const found = commands.map((_, sequence) => drive(main.interconnect.read(sequence)));
@@ -293,8 +305,13 @@ describe('the ring', () => {
     const { ipa: one, vmid: some, all: every } = TlbiKind;
     for (const kind of [one, some, one, every, one, some])
       drive(machine.main.interconnect.tlbi({ ...flushPage(), kind }));
-    const { byIpa, vmid, all, local } = STATISTICS.tlbi;
-    expect([byIpa, vmid, all, local].map((at) => machine.counter(at))).toEqual([3, 2, 1, 0]);
+    const shared = { vmid: 1 as Vmid, va: 0 as Va, asid: 0 as Asid };
+    for (const kind of [TlbiKind.va, TlbiKind.stage1])
+      drive(machine.main.interconnect.tlbi({ ...shared, kind }));
+    const { byIpa, vmid, all, local, stage1 } = STATISTICS.tlbi;
+    expect([byIpa, vmid, all, local, stage1].map((at) => machine.counter(at))).toEqual([
+      3, 2, 1, 0, 2,
+    ]);
   });
 
   test('publishes in order: the second poster waits for the first', () => {
@@ -314,7 +331,10 @@ describe('the ring', () => {
       [1, 2],
     ]);
     expect(countOf(seen, EventKind.wait, 1)).toBe(1);
-    expect([0, 1].map((n) => drive(bench.machine.main.interconnect.read(n)).level)).toEqual([1, 2]);
+    expect([0, 1].map((n) => drive(bench.machine.main.interconnect.read(n)))).toMatchObject([
+      { level: 1 },
+      { level: 2 },
+    ]);
   });
 
   test.each([

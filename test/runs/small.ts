@@ -2,6 +2,7 @@
 import { runWorkload, type RunHooks } from '../../src/main/run.ts';
 import type { RunOptions } from '../../src/main/run-options.ts';
 import type { RunResult } from '../../src/main/result.ts';
+import { pageBytesOf } from '../../src/machine/shape.ts';
 import { loadWorkload } from '../../src/main/workload/workload.ts';
 import type { Scenario } from '../../src/workers/scenario.ts';
 
@@ -29,3 +30,8 @@ export function runSmall(
 
 export const verdictsOf = (result: RunResult): string[] =>
   result.violations.map(({ verdict }) => verdict);
+
+/** Pages that hold the guest's own tables: of 48 bits, one of each level. */
+export function guestTablePages({ stage1, machine }: Scenario): number {
+  return stage1 === undefined ? 0 : Math.ceil((4 * 4096) / pageBytesOf(machine));
+}

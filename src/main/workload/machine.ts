@@ -33,10 +33,11 @@ export function machineOf(source: YamlSource, { machine, vm }: WorkloadFile): Ma
       `${2 ** vmidBits - 1} VMIDs are too few for ${cpus} CPUs: each may have one, and another has to be free`,
     );
   }
+  const hardwareAccessFlag = vm.stage1?.accessFlag === 'hardware';
   return {
     pageShift: PAGE_SHIFTS[granule],
     lpa2,
-    features: { ...ARMV8_0, paBits, fwb, xnx, dic, vmidBits },
+    features: { ...ARMV8_0, paBits, fwb, xnx, dic, vmidBits, hardwareAccessFlag },
     ...(cpus === undefined ? {} : { cpus }),
     speculates: speculation,
   };

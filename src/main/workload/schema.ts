@@ -6,6 +6,7 @@ import {
   SLOT_ACTIONS,
   TRAP_ACTIONS,
   WHOLE_ACTIONS,
+  type GuestStage1,
   type HostProgram,
   type PatternProgram,
   type SlotUserfault,
@@ -57,6 +58,7 @@ export interface WorkloadFile {
     contents: 'page' | 'line';
     dirtyLog: (typeof DIRTY_LOGS)[number];
     dirtyRing?: Maybe<number>;
+    stage1?: Maybe<GuestStage1>;
   };
   slots: SlotEntry[];
   setup: PhaseEntry[];
@@ -226,6 +228,12 @@ const slot = z.strictObject({
   perVcpu: size.optional(),
 });
 
+const stage1 = z.strictObject({
+  vaBits: z.literal([39, 48]).default(48),
+  accessFlag: z.enum(['preset', 'hardware']).default('preset'),
+  dirtyState: z.boolean().default(false),
+});
+
 const workload: z.ZodType<WorkloadFile> = z.strictObject({
   name: identifier,
   description: z.string().min(1).max(400),
@@ -251,6 +259,7 @@ const workload: z.ZodType<WorkloadFile> = z.strictObject({
       contents: z.enum(['page', 'line']).default('page'),
       dirtyLog: z.enum(DIRTY_LOGS).default('harvest'),
       dirtyRing: count.max(65536).optional(),
+      stage1: stage1.optional(),
     })
     .prefault({}),
   slots: z.array(slot).min(1),

@@ -11,6 +11,7 @@ import {
   type PreFaultProgram,
   type Phase,
   type Scenario,
+  type Slot,
 } from '../../workers/scenario.ts';
 import type { FailurePlan } from '../../machine/failure-point.ts';
 import { DEFAULT_PROFILE, type ProfileName } from '../../kvm/profile.ts';
@@ -31,6 +32,7 @@ import { pageBytesOf, type MachineShape } from '../../machine/shape.ts';
 import { dirtyRingOf } from './dirty-ring.ts';
 import { checkWholePages, machineOf } from './machine.ts';
 import { hostFrames, type PlacedSlot, type Placement, placeSlots, slotPages } from './slots.ts';
+import { checkTablesStay, tableSlots } from './stage1.ts';
 import { isInSlots, TraceShelf } from './traces.ts';
 import type { Path } from '../field-path.ts';
 import { YamlSource } from '../yaml-source.ts';
@@ -70,6 +72,8 @@ class ScenarioBuilder {
   readonly #touchesMax: number;
   readonly #isExplore: boolean;
   readonly #placement: Placement;
+  /** For the tables of the guest: none, or one. */
+  readonly #tables: readonly Slot[];
   readonly #traces: TraceShelf;
   /** Indexes of the slots that patterns name: all of their pages may be touched. */
   readonly #patternSlots: Set<number> = new Set();
@@ -94,6 +98,7 @@ class ScenarioBuilder {
       vcpus: this.#vcpus,
       bytesMax: (this.#isExplore ? explore.size : undefined) ?? Number.POSITIVE_INFINITY,
     });
+    this.#tables = tableSlots(source, this.#file, this.#placement);
     this.#traces = new TraceShelf({
       source,
       folder,
@@ -117,6 +122,8 @@ class ScenarioBuilder {
         'nothing to do: there are no phases in setup, rounds or ending',
       );
     }
+    checkTablesStay(this.#source, file, course);
+    const { stage1 } = file.vm;
     return {
       name: file.name,
       description: file.description,
@@ -129,7 +136,8 @@ class ScenarioBuilder {
       frames: this.#frames(hostProgramsOf(course)),
       contents: file.vm.contents,
       dirtyLog: file.vm.dirtyLog === 'clear-all-set' ? 'clearAllSet' : file.vm.dirtyLog,
-      slots: this.#placement.slots,
+      slots: [...this.#placement.slots, ...this.#tables],
+      ...(stage1 === undefined ? {} : { stage1 }),
       ...dirtyRingOf(this.#source, this.#file, this.#kvm),
       failures: this.#failures(),
       ...course,
@@ -289,7 +297,9 @@ class ScenarioBuilder {
     // What moves pages needs somewhere to put them, and a harvest the zero page.
     const isMoving = programs.some((program) => isPageProgram(program) || isLogProgram(program));
     const pages = slotPages(this.#placement) * (isMoving ? 2 : 1);
-    return this.#isExplore ? Math.min(frames, pages) : frames;
+    const { pageBytes } = this.#placement;
+    const tables = slotPages({ slots: this.#tables, pageBytes });
+    return (this.#isExplore ? Math.min(frames, pages) : frames) + tables;
   }
 
   /** Pages that host memory has to hold: all of a slot that a pattern names, of other slots what the traces touch. */

@@ -736,6 +736,7 @@ describe('the workloads that come with the package', () => {
       'access-flag',
       'demand-paging',
       'failures',
+      'guest-tables',
       'memslots',
       'migration',
       'permission-storm',
