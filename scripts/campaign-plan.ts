@@ -29,6 +29,9 @@ const HOSTS = [
   'migration',
   'failures',
   'teardown',
+  'userfault',
+  'snapshot-resume',
+  'shared-cpus',
 ] as const;
 
 /**

@@ -15,6 +15,7 @@ import {
   high,
   load32,
   load64,
+  read32,
   signal32,
   store64,
   wait,
@@ -123,10 +124,17 @@ export class Interconnect {
   readonly statistics: TlbiStatistics;
   /** Sequence after the last command this agent posted: what its DSB waits for. */
   #issued = 0;
+  /** Commands that this agent posted. */
+  #own = 0;
 
   constructor(layout: InterconnectLayout, statistics: TlbiStatistics) {
     this.layout = layout;
     this.statistics = statistics;
+  }
+
+  /** Commands of other agents so far: a look without order. */
+  get postedByOthers(): number {
+    return read32(this.layout.posted) - this.#own;
   }
 
   answerOf(cpu: number): Word {
@@ -137,6 +145,7 @@ export class Interconnect {
   *tlbi(command: TlbiCommand): Op<void> {
     count(this.#counterOf(command.kind), 1);
     const { claimed, posted } = this.layout;
+    this.#own++;
     const sequence = yield* add32(claimed, 1, Order.acquire);
     yield* this.#write(sequence, command);
     // In order: the command before this one is published by whoever claimed its place.

@@ -37,6 +37,7 @@ import { InitialContents } from './snapshot.ts';
 import { STATISTICS, WALKS_MAX, type FaultStatistics } from './statistics.ts';
 import { UserSpace } from './user-space.ts';
 import { UserfaultHandler } from './userfaults.ts';
+import type { WordName } from './words.ts';
 import { memcacheFor, vcpuRunOf, type World } from './world.ts';
 
 /** Latency is timed for one fault in this many (a power of two), per class. */
@@ -56,6 +57,15 @@ const KINDS: readonly AccessKind[] = ['read', 'write', 'exec'];
 
 /** What may let a dirty log begin during a run. */
 const LOG_BEGINNERS = ['log-start', 'write-protect', 'replace-slot'] as const;
+
+/** Words that count what may take a mapping from a guest. */
+const CHANGES = [
+  'protectEpoch',
+  'logActions',
+  'mappingsTaken',
+  'notifierSequence',
+  'slotsGeneration',
+] as const satisfies readonly WordName[];
 
 export class VcpuAgent implements Actor {
   readonly #world: World;
@@ -251,13 +261,15 @@ export class VcpuAgent implements Actor {
     yield* signalAdd32(this.#world.layout.words.guestProgress, 1, Order.release);
   }
 
-  /** Grows with everything by which the host, or the handler on its behalf, sends the guest back to fault again. */
+  /**
+   * Grows with everything that sends the guest back to fault again: what the host does, the handler on its behalf, and what other vCPUs
+   * invalidate. In 5.10 a read fault and a write fault on one page of a slot that logs replace one another's leaf for as long as they alternate.
+   */
   #hostChanges(): number {
-    const { protectEpoch, logActions, mappingsTaken, notifierSequence, slotsGeneration } =
-      this.#world.layout.words;
-    const words = [protectEpoch, logActions, mappingsTaken, notifierSequence, slotsGeneration];
-    const done = words.reduce((sum, at) => sum + read32(at), counted(STATISTICS.retried));
-    return done + this.#world.failures.struck;
+    const { words } = this.#world.layout;
+    const { postedByOthers } = this.#world.interconnect;
+    const changes = CHANGES.reduce((sum, name) => sum + read32(words[name]), postedByOthers);
+    return changes + counted(STATISTICS.retried) + this.#world.failures.struck;
   }
 
   /** Until the next access boundary the frame cannot become another page's: whose it is now is whose the access reaches. */

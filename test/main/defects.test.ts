@@ -81,7 +81,7 @@ const livelock = (access: string): string =>
 
 const byRun: Readonly<Record<string, FoundByRun>> = {
   'start-level-is-sl0': {
-    scenario: () => small('demand-paging', { ipaBits: 48 }),
+    scenario: () => small('demand-paging', { ipaBits: 48, vcpus: 1 }),
     end: [livelock('vCPU 0, write of IPA 0x40000000')],
     // With 40 bits the two are equal.
     spared: () => small('demand-paging', { ipaBits: 40 }),

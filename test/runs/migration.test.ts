@@ -255,8 +255,8 @@ const defects: readonly (readonly [string, DirtyLogMode, SourceEdit])[] = [
     'clear',
     {
       file: 'src/kvm/user-mem-abort.ts',
-      find: 'if (logging) yield* slot.markDirty(gfn);',
-      replace: 'void slot; void logging; void gfn;',
+      find: 'if (vcpu.ring === null) yield* slot.markDirty(gfn);',
+      replace: 'if (vcpu.ring === null) return;',
     },
   ],
   [
