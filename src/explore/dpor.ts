@@ -13,7 +13,7 @@ import { ABANDON, type ExecutionView } from '../engine/execution.ts';
 import { EventKind } from '../engine/events.ts';
 import { HappensBefore, type Race } from './happens-before.ts';
 import { areDependent, stepOf, type Step } from './step.ts';
-import type { Ended, Strategy } from './strategy.ts';
+import { StrategyError, type Ended, type Strategy } from './strategy.ts';
 import type { Subject } from './subject.ts';
 import { isBlocked, sleeperBefore } from './waits.ts';
 import { insert, isWeakInitial, type Branch } from './wakeup-tree.ts';
@@ -82,7 +82,7 @@ export class Dpor implements Strategy {
     const { agent, choice } = branch.step;
     const step = stepOf(agent, view.pending(agent), this.#words, choice);
     if (step.isBlocked || !view.runnable.includes(agent)) {
-      throw new Error(`agent ${agent} was to take a step that it cannot take`);
+      throw new StrategyError(`agent ${agent} was to take a step that it cannot take`);
     }
     if (step.kind === EventKind.choose) this.#addAlternatives(step);
     this.#states.push({ sleep: this.#sleep, branches: this.#branches, step });

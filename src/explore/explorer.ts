@@ -8,7 +8,7 @@ import { Execution, type ExecutionResult } from '../engine/execution.ts';
 import { HappensBefore } from './happens-before.ts';
 import { Recorder } from './recorder.ts';
 import type { Answers } from './schedule.ts';
-import type { Ended, Strategy } from './strategy.ts';
+import { StrategyError, type Ended, type Strategy } from './strategy.ts';
 import type { Finding, Subject } from './subject.ts';
 
 /** What no exploration exceeds. */
@@ -38,7 +38,8 @@ export class Explorer {
   abandoned = 0;
   steps = 0;
   preemptions = 0;
-  readonly traces: Set<number> = new Set();
+  /** How often each trace was executed, by its fingerprint. */
+  readonly traces: Map<number, number> = new Map();
   readonly finalStates: Set<string> = new Set();
   /** By verdict. */
   readonly failures: Map<string, Failure> = new Map();
@@ -57,6 +58,15 @@ export class Explorer {
     this.#order = new HappensBefore(subject.agents);
   }
 
+  /**
+   * The probability that one more random execution is of a trace that was not met before: the share of those that were met once (Good,
+   * "The population frequencies of species and the estimation of population parameters", 1953).
+   */
+  get unseen(): number {
+    const once = [...this.traces.values()].filter((times) => times === 1).length;
+    return this.schedules === 0 ? 1 : once / this.schedules;
+  }
+
   /** Makes one more execution; says why not if there is none to be made. */
   advance(): Stopped | null {
     if (this.schedules >= this.#limits.schedules) return 'schedules';
@@ -71,6 +81,7 @@ export class Explorer {
       stepsMax,
     });
     const result = explore(view);
+    if (result.outcome === 'threw' && result.error instanceof StrategyError) throw result.error;
     this.#last = { result, view };
     this.#count(result, recorder);
     const isCutOff = result.outcome === 'stepsExceeded' && stepsMax === left;
@@ -88,9 +99,10 @@ export class Explorer {
 
   #judge(result: ExecutionResult, recorder: Recorder): void {
     this.#order.load(recorder.steps, []);
-    this.traces.add(this.#order.fingerprint());
-    if (result.outcome === 'completed') this.finalStates.add(this.#subject.finalState());
+    const trace = this.#order.fingerprint();
+    this.traces.set(trace, (this.traces.get(trace) ?? 0) + 1);
     for (const finding of this.#subject.judge(result)) this.#keep(finding, recorder);
+    if (result.outcome === 'completed') this.finalStates.add(this.#subject.finalState());
   }
 
   #keep(finding: Finding, { agents, choices, preemptions }: Recorder): void {

@@ -1,10 +1,10 @@
 /** One execution as a schedule has it; then it ends, or goes on as another scheduler decides. */
 import { ABANDON, type ExecutionView, type Scheduler } from '../engine/execution.ts';
 import type { Answers } from './schedule.ts';
-import type { Ended, Strategy } from './strategy.ts';
+import { StrategyError, type Ended, type Strategy } from './strategy.ts';
 
 /** The schedule asks for what the program cannot do: it is of another one. */
-export class ReplayError extends Error {
+export class ReplayError extends StrategyError {
   override readonly name = 'ReplayError';
 }
 

@@ -14,3 +14,8 @@ export interface Strategy extends Scheduler {
   /** Prepares the next execution, knowing the last (null before the first); false if there is none: all that `bound` says was explored. */
   begin(last: Ended | null): boolean;
 }
+
+/** A strategy cannot do what it has to: no property of what is explored. */
+export class StrategyError extends Error {
+  override readonly name: string = 'StrategyError';
+}

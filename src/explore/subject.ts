@@ -17,7 +17,7 @@ export interface Subject {
   begin(): AgentSpec[];
   /** What is wrong with an execution that has just ended, {@link findingsOf} at least; asked before the next one begins. */
   judge(result: ExecutionResult): readonly Finding[];
-  /** What a completed execution left, as far as executions may differ in it. */
+  /** What a completed execution left, as far as executions may differ in it; asked after `judge`. */
   finalState(): string;
 }
 

@@ -1,4 +1,10 @@
+import { PROFILES, type ProfileName } from '../kvm/profile.ts';
 import { UserError } from './user-error.ts';
+
+export const WORKLOAD = 'a workload file, or the name of one that comes with faultline';
+export const seedMax: number = 2 ** 32 - 1;
+export const secondsMax = 86_400;
+export const profiles: readonly ProfileName[] = Object.keys(PROFILES) as ProfileName[];
 
 /** Reads a whole number between two bounds from the command line; the UserError names the flag. */
 export function wholeNumber(flag: string, min: number, max: number): (text: string) => number {

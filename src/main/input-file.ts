@@ -7,7 +7,7 @@ import {
   readdirSync,
   readFileSync,
 } from 'node:fs';
-import { basename, relative } from 'node:path';
+import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UserError } from './user-error.ts';
 
@@ -77,15 +77,15 @@ export function readText(file: string): string {
   }
 }
 
-/** The file that a workload argument means: a path, or else the name of a shipped workload, with or without `.yaml`. */
+/** The file that a workload argument means: a path, or else the name of a shipped workload or litmus, with or without `.yaml`. */
 export function findWorkload(argument: string): string {
   if (argument === '') throw new UserError('WORKLOAD: an empty name');
   if (argument.includes('\0')) throw new UserError('WORKLOAD: a name with a NUL character');
   if (existsSync(argument)) return argument;
-  const stem = basename(argument).replace(/\.yaml$/u, '');
-  const isName = argument.replace(/^workloads\//u, '').replace(/\.yaml$/u, '') === stem;
+  const name = argument.replace(/^workloads\//u, '').replace(/\.yaml$/u, '');
   const names = shippedWorkloads();
-  if (isName && names.includes(stem)) return fileURLToPath(new URL(`${stem}.yaml`, shippedFolder));
+  if (names.includes(name) || shippedLitmus().includes(name))
+    return fileURLToPath(new URL(`${name}.yaml`, shippedFolder));
   throw new UserError(
     `${oneLine(argument)}: no such file, and no workload of that name comes with faultline (${names.join(', ')})`,
   );
@@ -93,7 +93,16 @@ export function findWorkload(argument: string): string {
 
 /** The names of the workloads that come with the package, in order. */
 export function shippedWorkloads(): string[] {
-  return readdirSync(shippedFolder)
+  return namesIn(shippedFolder);
+}
+
+/** The same of what is small enough to be explored to the end: `litmus/NAME`. */
+export function shippedLitmus(): string[] {
+  return namesIn(new URL('litmus/', shippedFolder)).map((name) => `litmus/${name}`);
+}
+
+function namesIn(folder: URL): string[] {
+  return readdirSync(folder)
     .filter((file) => file.endsWith('.yaml'))
     .map((file) => file.slice(0, -'.yaml'.length))
     .toSorted();

@@ -1,9 +1,10 @@
 import { Command, CommanderError } from 'commander';
 import { readFileSync } from 'node:fs';
+import { addExplore, addReplay } from './explore/commands.ts';
 import { benchReport, runReport } from './report.ts';
-import { DEFAULT_PROFILE, PROFILES, type ProfileName } from '../kvm/profile.ts';
+import { DEFAULT_PROFILE, type ProfileName } from '../kvm/profile.ts';
 import type { DumpFlags } from './dump.ts';
-import { oneOf, seconds, wholeNumber } from './flags.ts';
+import { WORKLOAD, oneOf, profiles, secondsMax, seedMax, seconds, wholeNumber } from './flags.ts';
 import { oneLine } from './input-file.ts';
 import { JsonOutput } from './json-output.ts';
 import { ProgressLine } from './progress.ts';
@@ -23,11 +24,7 @@ export const exitStatus = {
   interrupted: 130,
 } as const;
 
-const seedMax = 2 ** 32 - 1;
 const seedsMax = 1_000_000;
-const secondsMax = 86_400;
-const profiles = Object.keys(PROFILES) as ProfileName[];
-const WORKLOAD = 'a workload file, or the name of one that comes with faultline';
 const benchmarks = ['fault', 'locks', 'pgtable', 'seam'] as const;
 
 interface RunFlags {
@@ -106,6 +103,8 @@ function buildProgram(io: Output, commands: Commands, done: (isOk: boolean) => v
     });
   addRun(program, io, commands, done);
   addDump(program, io, commands, done);
+  addExplore(program, io, done);
+  addReplay(program, io, done);
   addBench(program, io, commands);
   program
     .command('start')

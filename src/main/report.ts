@@ -2,8 +2,11 @@ import Table from 'cli-table3';
 import type {
   BenchDocument,
   Environment,
+  ExploreResult,
+  ExploreViolation,
   FaultClass,
   LockResult,
+  ReplayResult,
   RunResult,
   WalkCounts,
 } from './result.ts';
@@ -49,6 +52,67 @@ export function benchReport(document: BenchDocument): string {
   ]);
   const text = table(['benchmark', 'vCPUs', 'p50', 'p99', 'min', 'against'], rows, [0, 5]);
   return [text, '', environmentLine(document.environment), ''].join('\n');
+}
+
+/** An exploration as a text for people, ending in a newline. */
+export function exploreReport(result: ExploreResult): string {
+  const { schedules, traces, finalStates, steps, preemptions, seconds, unseen } = result;
+  const given = result.abandoned === 0 ? '' : ` (${number(result.abandoned)} given up)`;
+  const perSecond = seconds > 0 ? `, ${number(Math.round(schedules / seconds))} per second` : '';
+  const claim = result.exhaustive
+    ? 'exhaustive: every trace was executed'
+    : `not exhaustive: ${ENDS[result.stopped]}${unseenText(unseen)}`;
+  return [
+    `${explored(result)}, strategy ${result.strategy}, seed ${result.seed}`,
+    `bound: ${result.bound}`,
+    `${amount(schedules, 'schedule')}${given} in ${seconds.toFixed(2)} s${perSecond}: ` +
+      `${amount(traces, 'trace')}, ${amount(finalStates, 'final state')}, ${amount(steps, 'step')}, ${amount(preemptions, 'preemption')}`,
+    claim,
+    '',
+    ...(result.ok ? ['PASSED: no schedule violated anything'] : found(result.violations)),
+    '',
+  ].join('\n');
+}
+
+const ENDS: Readonly<Record<ExploreResult['stopped'], string>> = {
+  exhausted: 'all that the bound says was executed',
+  schedules: 'the schedules asked for are done',
+  steps: 'the steps asked for are done',
+  seconds: 'the time is over',
+  memory: 'the memory is used up',
+};
+
+function unseenText(unseen: number | null): string {
+  if (unseen === null) return '';
+  return `; about ${(100 * unseen).toFixed(1)} % of further schedules would be of traces not seen so far`;
+}
+
+/** A replay as a text for people, ending in a newline. */
+export function replayReport(result: ReplayResult): string {
+  const { steps, recordedSteps, complete, ok, violations } = result;
+  const beyond =
+    steps > recordedSteps ? `, ${number(steps - recordedSteps)} of them beyond it` : '';
+  const open = complete ? [] : ['the schedule ends before the execution does: --continue goes on'];
+  return [
+    `${explored(result)}: a schedule of ${amount(recordedSteps, 'step')}, ${amount(steps, 'step')} taken${beyond}`,
+    ...open,
+    '',
+    ...(ok ? ['PASSED: nothing was violated'] : found(violations)),
+    '',
+  ].join('\n');
+}
+
+function explored({ workload, vcpus, kvm }: ExploreResult | ReplayResult): string {
+  const who = kvm === null ? amount(vcpus, 'thread') : `${amount(vcpus, 'vCPU')}, kvm ${kvm}`;
+  return `${workload}: ${who}`;
+}
+
+function found(violations: readonly ExploreViolation[]): string[] {
+  return violations.flatMap(({ verdict, message, schedule, steps, preemptions, times }) => [
+    `VIOLATION ${verdict}: ${message}`,
+    `  in ${amount(times, 'schedule')}; this one has ${amount(steps, 'step')} and ${amount(preemptions, 'preemption')}:`,
+    `  faultline replay ${schedule}`,
+  ]);
 }
 
 /** A duration in nanoseconds with three digits and its unit; `-` for null. */

@@ -148,6 +148,60 @@ export interface RunResult {
   readonly phases?: readonly PhaseResult[];
 }
 
+/** A verdict that an exploration came to, with the schedule of fewest preemptions that shows it. */
+export interface ExploreViolation extends Violation {
+  readonly steps: number;
+  readonly preemptions: number;
+  /** Executions that came to it. */
+  readonly times: number;
+}
+
+/** The document of `faultline explore`. */
+export interface ExploreResult {
+  readonly schema: 'faultline.explore/1';
+  readonly ok: boolean;
+  readonly workload: string;
+  /** Null of a litmus. */
+  readonly kvm: ProfileName | null;
+  readonly vcpus: number;
+  readonly seed: number;
+  readonly strategy: string;
+  /** What the strategy promises. */
+  readonly bound: string;
+  /** Every trace was executed, and each came to its end. */
+  readonly exhaustive: boolean;
+  /** Why it ended: `exhausted`, or the budget that was spent. */
+  readonly stopped: 'exhausted' | 'schedules' | 'steps' | 'seconds' | 'memory';
+  /** Executions, those given up included. */
+  readonly schedules: number;
+  readonly abandoned: number;
+  /** Distinct traces. */
+  readonly traces: number;
+  /** The estimated probability that one more execution is of a new trace; null of a strategy that is not random. */
+  readonly unseen: number | null;
+  readonly finalStates: number;
+  readonly steps: number;
+  readonly preemptions: number;
+  readonly seconds: number;
+  readonly environment: Environment;
+  readonly violations: readonly ExploreViolation[];
+}
+
+/** The document of `faultline replay`. */
+export interface ReplayResult {
+  readonly schema: 'faultline.replay/1';
+  readonly ok: boolean;
+  readonly workload: string;
+  readonly kvm: ProfileName | null;
+  readonly vcpus: number;
+  readonly seed: number;
+  /** False if the schedule ended before the execution did. */
+  readonly complete: boolean;
+  readonly recordedSteps: number;
+  readonly steps: number;
+  readonly violations: readonly ExploreViolation[];
+}
+
 /** One figure of a benchmark, in `unit`; `ratioTo` divides its p50 by another's, named by the key. */
 export interface BenchResult {
   readonly name: string;

@@ -7,29 +7,31 @@ import type { RunOptions } from './run-options.ts';
 import type { SharedWorld } from './shared-world.ts';
 import type { Finding, Verification } from './verify/verify.ts';
 
-/** The findings of the verification, after what the vCPUs saw themselves, and the checkers of events, while they ran. */
+/** The verification of what a run left, and what the checkers of its events found. */
+type Judged = Verification & { readonly events: readonly Finding[] };
+
 export function violationsOf(
   shared: SharedWorld,
-  verification: Verification & { readonly events: readonly Finding[] },
+  verification: Judged,
   options: RunOptions,
   seed: number,
 ): Violation[] {
-  const findings: Finding[] = [
-    ...staleReads(shared),
-    ...strayAccesses(shared),
-    ...verification.events,
-    ...verification.findings,
-  ];
-  if (verification.more > 0) {
-    findings.push({
-      verdict: 'more',
-      message: `${verification.more} further findings of this run are not shown`,
-    });
-  }
   const { edits = [] } = options;
   const edited = edits.length > 0 ? ` with edits ${editsHash(edits)}` : '';
   const schedule = options.engine === 'explore' ? `--engine explore --seed ${seed}${edited}` : '';
-  return findings.map((finding) => ({ ...finding, schedule }));
+  return findingsIn(shared, verification).map((finding) => ({ ...finding, schedule }));
+}
+
+/** The findings of the verification, after what the vCPUs saw themselves, and the checkers of events, while they ran. */
+export function findingsIn(shared: SharedWorld, { findings, events, more }: Judged): Finding[] {
+  const message = `${more} further findings of this run are not shown`;
+  return [
+    ...staleReads(shared),
+    ...strayAccesses(shared),
+    ...events,
+    ...findings,
+    ...(more > 0 ? [{ verdict: 'more', message }] : []),
+  ];
 }
 
 /** One finding per vCPU whose reads did not see its own last acknowledged write. */

@@ -1,5 +1,6 @@
 /** Which agent is which: vCPUs first, then the host's, of which the first conducts the run. */
 import type { Op } from '#port';
+import type { Actor } from './actor.ts';
 import { HostAgent } from './host-agent.ts';
 import { hostAgent, type Layout } from './layout.ts';
 import { runAgent, runConductor, type Duration } from './rounds.ts';
@@ -17,14 +18,17 @@ export interface AgentPart {
 
 /** Runs one agent from its first barrier to its last. */
 export function* runPart(world: World, { agent, seed, duration }: AgentPart): Op<void> {
-  const { layout } = world;
+  const actor = actorOf(world, agent, seed);
+  if (agent === hostAgent(world.layout)) yield* runConductor(world, actor, duration);
+  else yield* runAgent(world, actor);
+}
+
+/** What an agent is, as a run begins. */
+export function actorOf(world: World, agent: number, seed: number): Actor {
+  const { vcpus } = world.layout;
   const actor =
-    agent < layout.vcpus
-      ? new VcpuAgent(world, agent, seed)
-      : new HostAgent(world, agent - layout.vcpus, seed);
-  const announced = new Announced(world, actor);
-  if (agent === hostAgent(layout)) yield* runConductor(world, announced, duration);
-  else yield* runAgent(world, announced);
+    agent < vcpus ? new VcpuAgent(world, agent, seed) : new HostAgent(world, agent - vcpus, seed);
+  return new Announced(world, actor);
 }
 
 /** What reports call an agent. */

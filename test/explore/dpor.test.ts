@@ -87,7 +87,7 @@ function seenBy({
 }: ReturnType<typeof exploreAll>['explorer']): Seen {
   const verdicts = [...failures.keys()].toSorted();
   const hasErrors = verdicts.some((verdict) => verdict.startsWith('error'));
-  const named = hasErrors ? [] : [...traces].map(String);
+  const named = hasErrors ? [] : [...traces.keys()].map(String);
   return { finalStates: [...finalStates].toSorted(), verdicts, traces: named.toSorted() };
 }
 

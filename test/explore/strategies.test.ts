@@ -100,7 +100,9 @@ describe('probabilistic concurrency testing', () => {
 /** Traces of random executions, in order. */
 function walked(seed: number, schedules: number): number[] {
   const limits = { schedules };
-  return [...exploreAll(installSubject(3, 1), () => new RandomWalk(seed), limits).explorer.traces];
+  return [
+    ...exploreAll(installSubject(3, 1), () => new RandomWalk(seed), limits).explorer.traces.keys(),
+  ];
 }
 
 describe('random', () => {

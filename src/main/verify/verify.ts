@@ -6,6 +6,7 @@
  * once more, exactly, after everything was write-protected.
  */
 import { drive } from '#port';
+import type { Finding } from '../../explore/subject.ts';
 import { digestTable } from '../../pgtable/digest.ts';
 import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
 import { stage2Wrprotect } from '../../pgtable/stage2-attributes.ts';
@@ -25,11 +26,7 @@ import { tornDown } from './torn-down.ts';
 import { compareTwin, twinDifference, type TwinResult } from './twin.ts';
 import { userfaults } from './userfaults.ts';
 
-/** One thing that is wrong. */
-export interface Finding {
-  readonly verdict: string;
-  readonly message: string;
-}
+export type { Finding };
 
 export interface Verification {
   readonly findings: readonly Finding[];

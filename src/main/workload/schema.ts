@@ -156,7 +156,8 @@ const size = z.unknown().transform((value, context): number => {
   return z.NEVER;
 });
 
-const identifier = z
+/** A short name. */
+export const identifier: z.ZodString = z
   .string()
   .regex(
     /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/u,
@@ -282,7 +283,12 @@ const workload: z.ZodType<WorkloadFile> = z.strictObject({
 
 /** The document as a workload, defaults filled in. Throws a UserError about the first field that is wrong. */
 export function checkShape(source: YamlSource): WorkloadFile {
-  const result = workload.safeParse(source.value, { reportInput: true });
+  return checkAgainst(source, workload);
+}
+
+/** The same for any shape. */
+export function checkAgainst<T>(source: YamlSource, shape: z.ZodType<T>): T {
+  const result = shape.safeParse(source.value, { reportInput: true });
   if (result.success) return result.data;
   throw problemOf(source, result.error.issues[0]);
 }

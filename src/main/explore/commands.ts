@@ -1,0 +1,152 @@
+/** The command lines of `faultline explore` and `faultline replay`. */
+import type { Command } from 'commander';
+import { WORKLOAD, oneOf, profiles, seconds, secondsMax, seedMax, wholeNumber } from '../flags.ts';
+import { JsonOutput } from '../json-output.ts';
+import { exploreReport, replayReport } from '../report.ts';
+import type { ExploreViolation } from '../result.ts';
+import type { Output } from '../run-options.ts';
+import { StuckError } from '../user-error.ts';
+import { vcpusMax } from '../workload/schema.ts';
+import type { Budget, ExploreOptions, StrategyName } from './options.ts';
+import type { Overrides } from './target.ts';
+
+const strategies: readonly StrategyName[] = ['dpor', 'pct', 'random', 'bounded', 'brute-force'];
+const countMax = 2 ** 48;
+const depthMax = 100;
+const secondsDefault = 60;
+/** What keeps an execution from its end is a verdict, too, but has an exit status of its own. */
+const STUCK: ReadonlySet<string> = new Set(['deadlock', 'livelock', 'step-limit']);
+
+interface ExploreFlags extends Overrides, Partial<Budget> {
+  readonly strategy: StrategyName;
+  readonly seed: number;
+  readonly depth: number;
+  readonly preemptions: number;
+  readonly json?: string;
+}
+
+interface ReplayFlags extends Overrides {
+  readonly continue?: boolean;
+  readonly seed: number;
+  readonly json?: string;
+}
+
+type Done = (isOk: boolean) => void;
+
+export function addExplore(program: Command, io: Output, done: Done): void {
+  const command = program
+    .command('explore')
+    .description('look for the interleaving that breaks a workload, or show that there is none')
+    .argument('<workload>', WORKLOAD);
+  withScenarioFlags(command)
+    .option(
+      '--strategy <name>',
+      `who decides: ${strategies.join(', ')}`,
+      oneOf('--strategy', strategies),
+      'dpor',
+    )
+    .option('--seed <n>', 'of all that is random', wholeNumber('--seed', 0, seedMax), 1)
+    .option(
+      '--depth <d>',
+      'of pct: ordered steps that a bug needs',
+      wholeNumber('--depth', 1, depthMax),
+      3,
+    )
+    .option(
+      '--preemptions <n>',
+      'of bounded: at most so many',
+      wholeNumber('--preemptions', 0, depthMax),
+      2,
+    )
+    .option(
+      '--schedules <n>',
+      'at most so many executions',
+      wholeNumber('--schedules', 1, countMax),
+    )
+    .option('--steps <n>', 'at most so many steps in all', wholeNumber('--steps', 1, countMax))
+    .option(
+      '--seconds <s>',
+      `for so long; without any budget ${secondsDefault}`,
+      seconds('--seconds', secondsMax),
+    )
+    .option('--memory <n>', 'until so many MiB are used', wholeNumber('--memory', 1, countMax))
+    .option('--json <file>', 'write the result as JSON (- is standard output)')
+    .action(async (workload: string, flags: ExploreFlags) =>
+      done(await explore(workload, flags, io)),
+    );
+}
+
+export function addReplay(program: Command, io: Output, done: Done): void {
+  const command = program
+    .command('replay')
+    .description('run one schedule again')
+    .argument('<schedule>', 'fl1:..., or @FILE')
+    .argument('[workload]', `${WORKLOAD}; by default that of the latter which the schedule is of`);
+  withScenarioFlags(command)
+    .option('--continue', 'go on at random where the schedule ends')
+    .option('--seed <n>', 'of what --continue does', wholeNumber('--seed', 0, seedMax), 1)
+    .option('--json <file>', 'write the result as JSON (- is standard output)')
+    .action(async (schedule: string, workload: string | undefined, flags: ReplayFlags) =>
+      done(await replay(schedule, workload ?? null, flags, io)),
+    );
+}
+
+function withScenarioFlags(command: Command): Command {
+  return command
+    .option(
+      '--kvm <profile>',
+      `the generation of the code under test: ${profiles.join(', ')}`,
+      oneOf('--kvm', profiles),
+    )
+    .option(
+      '-v, --vcpus <n>',
+      "instead of the workload's number of vCPUs",
+      wholeNumber('--vcpus', 1, vcpusMax),
+    );
+}
+
+async function explore(workload: string, flags: ExploreFlags, io: Output): Promise<boolean> {
+  const json = new JsonOutput(flags.json);
+  const { loadTarget } = await import('./target.ts');
+  const { exploreTarget } = await import('./explore.ts');
+  const result = await exploreTarget(loadTarget(workload, flags), optionsOf(flags), io);
+  json.write(result, io);
+  if (!json.isStdout) io.stdout.write(exploreReport(result));
+  checkStuck(result.violations);
+  return result.ok;
+}
+
+function optionsOf(flags: ExploreFlags): ExploreOptions {
+  const { schedules, steps, seconds: given, memory } = flags;
+  const isEndless = schedules === undefined && steps === undefined;
+  return {
+    ...flags,
+    schedules: schedules ?? Number.POSITIVE_INFINITY,
+    steps: steps ?? Number.POSITIVE_INFINITY,
+    seconds: given ?? (isEndless ? secondsDefault : Number.POSITIVE_INFINITY),
+    memory: memory ?? Number.POSITIVE_INFINITY,
+  };
+}
+
+async function replay(
+  schedule: string,
+  workload: string | null,
+  flags: ReplayFlags,
+  io: Output,
+): Promise<boolean> {
+  const json = new JsonOutput(flags.json);
+  const { replaySchedule } = await import('./replay.ts');
+  const continueSeed = flags.continue === true ? flags.seed : null;
+  const result = replaySchedule(schedule, workload, { ...flags, continueSeed });
+  json.write(result, io);
+  if (!json.isStdout) io.stdout.write(replayReport(result));
+  checkStuck(result.violations);
+  return result.ok;
+}
+
+/** @throws StuckError if all that was found is executions that do not end. */
+function checkStuck(violations: readonly ExploreViolation[]): void {
+  const [first] = violations;
+  if (first !== undefined && violations.every(({ verdict }) => STUCK.has(verdict)))
+    throw new StuckError(`${first.verdict}: ${first.message}`);
+}

@@ -1,0 +1,69 @@
+/** What a WORKLOAD argument means for exploring: a litmus or a workload, and the hash by which its schedules know it. */
+import { createHash } from 'node:crypto';
+import type { Subject } from '../../explore/subject.ts';
+import type { ProfileName } from '../../kvm/profile.ts';
+import { displayName, findWorkload, readText } from '../input-file.ts';
+import { UserError } from '../user-error.ts';
+import { loadWorkload } from '../workload/workload.ts';
+import { YamlSource } from '../yaml-source.ts';
+import { InstallSubject } from './install-subject.ts';
+import { isLitmus, litmusOf } from './litmus-file.ts';
+import { VmSubject } from './vm-subject.ts';
+
+/** Goes up when the same scenario and schedule come to mean another execution. */
+const ENGINE_VERSION = 1;
+const HASH_DIGITS = 8;
+
+export interface Overrides {
+  readonly vcpus?: number | undefined;
+  readonly kvm?: ProfileName | undefined;
+}
+
+export interface Target {
+  readonly name: string;
+  /** Null of a litmus. */
+  readonly kvm: ProfileName | null;
+  /** vCPUs, or threads of a litmus. */
+  readonly vcpus: number;
+  /** Of all that decides about an execution but its schedule and seed: 8 hexadecimal digits. */
+  readonly hash: string;
+  /** `seed`: of what is random in the scenario itself. */
+  readonly subjectOf: (seed: number) => Subject;
+}
+
+/** @throws UserError about the argument, the file or the first field that is wrong. */
+export function loadTarget(argument: string, overrides: Overrides): Target {
+  const file = findWorkload(argument);
+  const source = new YamlSource(displayName(file), readText(file));
+  if (isLitmus(source)) return litmusTarget(source, overrides);
+  const scenario = loadWorkload(argument, { ...overrides, explore: true });
+  const { name, kvm, vcpus } = scenario;
+  return {
+    name,
+    kvm,
+    vcpus,
+    hash: hashOf(scenario),
+    subjectOf: (seed) => new VmSubject(scenario, seed),
+  };
+}
+
+function litmusTarget(source: YamlSource, { vcpus, kvm }: Overrides): Target {
+  const litmus = litmusOf(source);
+  for (const [flag, value] of Object.entries({ vcpus, kvm })) {
+    if (value !== undefined) throw new UserError(`--${flag}: not with a litmus (${litmus.name})`);
+  }
+  const { name, threads, faults } = litmus;
+  const hash = hashOf({ scenario: litmus.scenario, threads, faults });
+  return { name, kvm: null, vcpus: threads, hash, subjectOf: () => new InstallSubject(litmus) };
+}
+
+function hashOf(scenario: object): string {
+  const text = JSON.stringify([ENGINE_VERSION, scenario], (_, value: unknown) =>
+    value instanceof Uint8Array || value instanceof Uint32Array ? digestOf(value) : value,
+  );
+  return digestOf(text).slice(0, HASH_DIGITS);
+}
+
+function digestOf(data: string | Uint8Array | Uint32Array): string {
+  return createHash('sha256').update(data).digest('hex');
+}

@@ -1,0 +1,90 @@
+/**
+ * A workload as something to explore. If its rounds are one phase, run once, that phase is explored alone: set-up happens before, in one
+ * fixed order, and there are no barriers. Otherwise all of it is.
+ */
+import { explore } from '#port';
+import { Execution, type AgentSpec, type ExecutionResult } from '../../engine/execution.ts';
+import { RoundRobin } from '../../explore/round-robin.ts';
+import { findingsOf, type Finding, type Subject } from '../../explore/subject.ts';
+import { nameOf } from '../../workers/agents.ts';
+import { AgentFailure } from '../../workers/failure.ts';
+import { mainAgent, statisticsOf } from '../../workers/layout.ts';
+import type { Phase, Scenario } from '../../workers/scenario.ts';
+import { runPhase } from '../../workers/single-phase.ts';
+import { worldOf } from '../../workers/world.ts';
+import { agentsOf } from '../run-explore.ts';
+import { createSharedWorld, type SharedWorld } from '../shared-world.ts';
+import { StuckError, UserError } from '../user-error.ts';
+import { verify } from '../verify/verify.ts';
+import { findingsIn } from '../violations.ts';
+
+/** Steps after which set-up counts as endless. */
+const SETUP_STEPS_MAX = 50_000_000;
+
+export class VmSubject implements Subject {
+  readonly words: Int32Array;
+  readonly agents: number;
+  readonly hasDaemons = false;
+  readonly #shared: SharedWorld;
+  readonly #seed: number;
+  /** The phase that is explored alone, or null. */
+  readonly #phase: Phase | null;
+  #finalState = '';
+
+  /** @throws UserError if the scenario does not fit, StuckError if its set-up does not end. */
+  constructor(scenario: Scenario, seed: number) {
+    this.#shared = createSharedWorld(scenario);
+    this.#seed = seed;
+    this.words = this.#shared.explore.words;
+    this.agents = mainAgent(this.#shared.layout);
+    const { setup, rounds, repeat } = scenario;
+    this.#phase = rounds.length === 1 && repeat === 1 ? (rounds[0] as Phase) : null;
+    if (this.#phase !== null) for (const phase of setup) this.#setUp(phase);
+    this.#shared.explore.baseline();
+  }
+
+  begin(): AgentSpec[] {
+    this.#shared.explore.restore();
+    return this.#phase === null ? agentsOf(this.#shared, this.#seed) : this.#agentsOf(this.#phase);
+  }
+
+  judge(result: ExecutionResult): readonly Finding[] {
+    if (result.outcome === 'completed') return this.#verify();
+    if (result.outcome !== 'threw' || !(result.error instanceof AgentFailure))
+      return findingsOf(result);
+    const { kind, message } = result.error;
+    if (kind === 'noMemory') throw new UserError(message);
+    return [{ verdict: kind, message }];
+  }
+
+  /** The digest of the stage-2 table. */
+  finalState(): string {
+    return this.#finalState;
+  }
+
+  #verify(): Finding[] {
+    const verification = verify(this.#shared.world);
+    this.#finalState = verification.digest;
+    return findingsIn(this.#shared, { ...verification, events: [] });
+  }
+
+  #setUp(phase: Phase): void {
+    const agents = this.#agentsOf(phase);
+    const scheduler = new RoundRobin();
+    const result = explore(new Execution({ agents, scheduler, stepsMax: SETUP_STEPS_MAX }));
+    if (result.outcome !== 'completed')
+      throw new StuckError(`phase ${phase.name}: ${result.detail}`);
+  }
+
+  #agentsOf(phase: Phase): AgentSpec[] {
+    const { layout, world } = this.#shared;
+    return Array.from({ length: this.agents }, (_, agent): AgentSpec => {
+      const own = worldOf(world.scenario, layout, agent);
+      return {
+        name: nameOf(layout, agent),
+        statistics: statisticsOf(layout, agent),
+        start: () => runPhase(own, phase, agent, this.#seed),
+      };
+    });
+  }
+}
