@@ -10,6 +10,9 @@ import type { Attachment, Barrier, Op, Order, Word } from './port.ts';
 
 export { Barrier, Order, Stop, Stopped, type Op, type Word } from './port.ts';
 
+/** What the caller of an addition looks at unless it says otherwise. */
+const ALL_BITS = -1;
+
 let memory = new ExploreMemory({ buffer: new ArrayBuffer(0) });
 let execution: Execution | null = null;
 let ownStatistics: Word = 0;
@@ -54,9 +57,10 @@ export function* store32(at: Word, value: number, order: Order): Op<void> {
   put32(EventKind.store32, at, value, order, false);
 }
 
-export function* add32(at: Word, delta: number, order: Order): Op<number> {
-  if (execution !== null && execution.reach(EventKind.add32, at)) yield;
-  return put32(EventKind.add32, at, (memory.words[at >>> 2] as number) + delta, order, false);
+export function* add32(at: Word, delta: number, order: Order, seen: number = ALL_BITS): Op<number> {
+  if (execution !== null && execution.reach(EventKind.add32, at, delta, seen)) yield;
+  const sum = (memory.words[at >>> 2] as number) + delta;
+  return put32(EventKind.add32, at, sum, order, false) & seen;
 }
 
 export function* or32(at: Word, bits: number, order: Order): Op<number> {
@@ -140,13 +144,19 @@ export function* wait(at: Word, seen: number): Op<void> {
 }
 
 export function* signal32(at: Word, value: number, order: Order): Op<void> {
-  if (execution !== null && execution.reach(EventKind.signal, at)) yield;
+  if (execution !== null && execution.reach(EventKind.signal, at, 0, ALL_BITS)) yield;
   put32(EventKind.signal, at, value, order, true);
 }
 
-export function* signalAdd32(at: Word, delta: number, order: Order): Op<number> {
-  if (execution !== null && execution.reach(EventKind.signal, at)) yield;
-  return put32(EventKind.signal, at, (memory.words[at >>> 2] as number) + delta, order, true);
+export function* signalAdd32(
+  at: Word,
+  delta: number,
+  order: Order,
+  seen: number = ALL_BITS,
+): Op<number> {
+  if (execution !== null && execution.reach(EventKind.signal, at, delta, seen)) yield;
+  const sum = (memory.words[at >>> 2] as number) + delta;
+  return put32(EventKind.signal, at, sum, order, true) & seen;
 }
 
 export function* retryWhen(at: Word, seen: number): Op<void> {

@@ -54,8 +54,11 @@ export interface Port {
   // Atomic.
   load32(at: Word, order: Order): Op<number>;
   store32(at: Word, value: number, order: Order): Op<void>;
-  /** Gives the value before the addition. Counts wrap at 2^32. */
-  add32(at: Word, delta: number, order: Order): Op<number>;
+  /**
+   * Gives the value before the addition. Counts wrap at 2^32. `seen`: the bits of it that the caller looks at, all by default; others may
+   * be anything. Additions that do not change what each other's callers see can change places.
+   */
+  add32(at: Word, delta: number, order: Order, seen?: number): Op<number>;
   /** Gives the value before. */
   or32(at: Word, bits: number, order: Order): Op<number>;
   cas32(at: Word, expected: number, value: number, order: Order): Op<boolean>;
@@ -79,8 +82,8 @@ export interface Port {
   wait(at: Word, seen: number): Op<void>;
   /** Stores to a waitable word and wakes its waiters. Pairs with `wait`. */
   signal32(at: Word, value: number, order: Order): Op<void>;
-  /** Adds to a waitable word and wakes its waiters; gives the value before. Pairs with `wait`. */
-  signalAdd32(at: Word, delta: number, order: Order): Op<number>;
+  /** Adds to a waitable word and wakes its waiters; gives the value before, as `add32` does. Pairs with `wait`. */
+  signalAdd32(at: Word, delta: number, order: Order, seen?: number): Op<number>;
   /**
    * For a retry that ends outside a lock: the caller goes back to the guest and would fault again until the word differs.
    * `threads` returns at once; `explore` keeps the agent off the runnable set until then.

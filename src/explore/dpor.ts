@@ -155,7 +155,6 @@ export class Dpor implements Strategy {
   #reverse({ first, second }: Race): void {
     const { step, sleep, branches } = this.#states[first] as State;
     const reversed = second.without(step);
-    if (reversed.isBlocked) return;
     const sequence = this.#sequence;
     sequence.length = 0;
     for (let i = first + 1; i < this.#steps.length; i++) {

@@ -9,10 +9,14 @@
  */
 import { Access, areDependent, isWaiting, wordBefore, type Step } from './step.ts';
 
-/** Steps that touched one 32-bit word: every write, and the reads since the last. */
+/** Steps that touched one 32-bit word. */
 interface WordHistory {
   readonly writes: number[];
+  /** Since the last write that is no addition: the additions and the reads. */
+  readonly additions: number[];
   readonly reads: number[];
+  /** That write, or -1. */
+  whole: number;
 }
 
 const WORD_BYTES = 4;
@@ -96,10 +100,7 @@ export class HappensBefore {
 
   #reset(steps: readonly Step[]): void {
     this.#steps = steps;
-    for (const { writes, reads } of this.#used) {
-      writes.length = 0;
-      reads.length = 0;
-    }
+    for (const history of this.#used) clear(history);
     this.#used.length = 0;
     this.#noted = 0;
     this.races.length = 0;
@@ -123,7 +124,8 @@ export class HappensBefore {
     this.#candidates.sort((a, b) => b - a);
     for (const first of this.#candidates) {
       if (this.#isCovered(first)) continue;
-      if (!isWaiting(step.kind)) this.races.push({ first, second: step });
+      if (!isWaiting(step.kind) || this.#isEnd(first, step))
+        this.races.push({ first, second: step });
       this.#join(first);
     }
   }
@@ -136,11 +138,19 @@ export class HappensBefore {
     const writes = this.#words.get(step.at >>> 2)?.writes ?? [];
     for (let i = writes.length - 1; i >= 0; i--) {
       const first = writes[i] as number;
-      if (this.#isCovered(first)) return;
-      if (wordBefore(this.#steps[first] as Step, step.at, step.lo) === step.a) continue;
+      if (this.#isCovered(first) || this.#wordWithout(first, writes, step) === step.a) continue;
       this.races.push({ first, second: step });
-      return;
+      this.#join(first);
     }
+  }
+
+  /** The word that `step` waits for, if write `first` and all that needs it had not been. */
+  #wordWithout(first: number, writes: readonly number[], step: Step): number {
+    let word = wordBefore(this.#steps[first] as Step, step.at, step.lo);
+    for (const i of writes) {
+      if (i > first && !this.isBefore(first, i)) word += (this.#steps[i] as Step).a;
+    }
+    return word | 0;
   }
 
   /** Earlier steps that this one depends on, without most of those that come before others of them. */
@@ -158,10 +168,16 @@ export class HappensBefore {
     for (let at = step.at; at < step.at + step.bytes; at += WORD_BYTES) {
       const history = this.#words.get(at >>> 2);
       if (history === undefined) continue;
-      const write = history.writes.at(-1);
-      if (write !== undefined) candidates.push(write);
+      if (history.whole >= 0) candidates.push(history.whole);
+      for (const i of history.additions) this.#consider(i, step);
       if (step.access === Access.write) candidates.push(...history.reads);
     }
+  }
+
+  /** Whether a step ended the execution although the agent of `step` could have gone on. */
+  #isEnd(first: number, step: Step): boolean {
+    const end = this.#steps[first] as Step;
+    return end.isLast && !step.without(end).isBlocked;
   }
 
   #consider(i: number, step: Step): void {
@@ -183,21 +199,23 @@ export class HappensBefore {
     else this.#noteWords(i, step);
   }
 
-  #noteWords(i: number, { at, bytes, access }: Step): void {
+  #noteWords(i: number, { at, bytes, access, isAddition }: Step): void {
     for (let word = at >>> 2; word < (at + bytes) >>> 2; word++) {
-      const { writes, reads } = this.#historyOf(word);
-      if (writes.length + reads.length === 0) this.#used.push(this.#historyOf(word));
-      if (access === Access.write) {
-        writes.push(i);
-        reads.length = 0;
-      } else reads.push(i);
+      const history = this.#historyOf(word);
+      if (history.writes.length + history.reads.length === 0) this.#used.push(history);
+      if (access === Access.read) history.reads.push(i);
+      else {
+        history.writes.push(i);
+        if (isAddition) history.additions.push(i);
+        else settle(history, i);
+      }
     }
   }
 
   #historyOf(word: number): WordHistory {
     const known = this.#words.get(word);
     if (known !== undefined) return known;
-    const history = { writes: [], reads: [] };
+    const history = { writes: [], additions: [], reads: [], whole: -1 };
     this.#words.set(word, history);
     return history;
   }
@@ -220,4 +238,18 @@ export class HappensBefore {
   #clockOf(i: number, agent: number): number {
     return this.#clocks[i * this.#agents + agent] as number;
   }
+}
+
+function clear(history: WordHistory): void {
+  history.writes.length = 0;
+  history.additions.length = 0;
+  history.reads.length = 0;
+  history.whole = -1;
+}
+
+/** Whatever comes later depends on write `i`, and `i` on all that came before. */
+function settle(history: WordHistory, i: number): void {
+  history.additions.length = 0;
+  history.reads.length = 0;
+  history.whole = i;
 }

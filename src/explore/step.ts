@@ -3,6 +3,8 @@
  * *dependent* if one writes what the other reads or writes; independent steps that follow each other can change places, and nothing
  * after them differs.
  *
+ * Two additions to a word are independent if neither changes the bits of the sum that the other's caller looks at.
+ *
  * What a step does is decided in the state in which it is taken: a compare-and-swap that fails, or setting bits that are set, is a
  * read. Barriers and choices touch no word.
  */
@@ -13,6 +15,9 @@ import type { Word } from '../engine/port.ts';
 /** What a step does to its words. */
 export const Access = { none: 0, read: 1, write: 2 } as const;
 export type Access = (typeof Access)[keyof typeof Access];
+
+/** The operand of an addition whose caller looks at everything. */
+const ALL_BITS = -1;
 
 /** A word that `copy` reads from besides: nowhere for all others. */
 const NOWHERE = -1;
@@ -41,7 +46,7 @@ export class Step implements Pending {
   /** The two words at `at` before the step. */
   readonly lo: number;
   readonly hi: number;
-  readonly access: Access;
+  access: Access;
   /** What `choose` gives, if this is one. */
   choice: number;
   /** Nothing runs after it: the agent threw. It depends on everything. */
@@ -71,7 +76,16 @@ export class Step implements Pending {
     if (other.access !== Access.write) return this;
     const lo = wordBefore(other, this.at, this.lo);
     const hi = wordBefore(other, this.at + 4, this.hi);
-    return new Step(this.agent, this, lo, hi, this.choice);
+    const step = new Step(this.agent, this, lo, hi, this.choice);
+    // Other additions may have come in between: whether a compare-and-swap would succeed is not known.
+    if (other.isAddition && step.access === Access.read && mayChange(step.kind))
+      step.access = Access.write;
+    return step;
+  }
+
+  /** An addition that others may change places with. */
+  get isAddition(): boolean {
+    return this.b !== ALL_BITS && (this.kind === EventKind.add32 || this.kind === EventKind.signal);
   }
 }
 
@@ -89,8 +103,21 @@ export function isWaiting(kind: EventKind): boolean {
 /** Whether two steps may not change places. */
 export function areDependent(x: Step, y: Step): boolean {
   if (x.agent === y.agent || x.isLast || y.isLast) return true;
-  if (x.access === Access.write) return touches(x, y);
+  if (x.access === Access.write) return touches(x, y) && !areAdditions(x, y);
   return y.access === Access.write && touches(y, x);
+}
+
+/** Additions to one word of which neither matters to the other's caller. */
+function areAdditions(x: Step, y: Step): boolean {
+  return x.isAddition && y.isAddition && x.at === y.at && isUnseen(x.a, y) && isUnseen(y.a, x);
+}
+
+/**
+ * Whether the caller of `step` sees the same with `delta` and without: added, or taken away where it came before the step. The other of the
+ * two may carry into bits that are seen; fields that are counted in do not overflow.
+ */
+function isUnseen(delta: number, { lo, b: seen }: Step): boolean {
+  return (((lo + delta) ^ lo) & seen) === 0 || (((lo - delta) ^ lo) & seen) === 0;
 }
 
 /** Whether `reader` reads or writes what `writer` writes. */
@@ -119,6 +146,11 @@ function bytesOf(kind: EventKind, a: number, b: number): number {
 function accessOf({ kind, a, b, lo, hi }: Step): Access {
   const access = ACCESS_OF[kind] as Access;
   return access === Access.write && !changes(kind, a, b, lo, hi) ? Access.read : access;
+}
+
+/** Whether the operands decide if an operation writes. */
+function mayChange(kind: EventKind): boolean {
+  return kind === EventKind.or32 || kind === EventKind.cas32 || kind === EventKind.cas64;
 }
 
 function changes(kind: EventKind, a: number, b: number, lo: number, hi: number): boolean {

@@ -95,7 +95,7 @@ const writer =
   (value: number): Program =>
   () =>
     store32(X, value, Order.once);
-const signaller =
+const storer =
   (value: number): Program =>
   () =>
     signal32(X, value, Order.release);
@@ -118,6 +118,19 @@ function* setter(): Op<void> {
 function* alone(at: Word): Op<void> {
   yield* store32(at, 1, Order.once);
   yield* load32(at, Order.once);
+}
+
+function* adder(delta: number, seen: number): Op<void> {
+  yield* add32(X, delta, Order.once, seen);
+}
+
+/** Nobody looks at what was there. */
+function* signaller(delta: number): Op<void> {
+  yield* signalAdd32(X, delta, Order.release, 0);
+}
+
+function adders(seen: number): readonly Program[] {
+  return [1, 2, 4].map((delta) => () => adder(delta, seen));
 }
 
 function* chooser(): Op<void> {
@@ -159,13 +172,27 @@ describe('one execution for each trace', () => {
     expect(compare(setters, { initial: [[X, 4]] })).toMatchObject({ schedules: 1 });
   });
 
+  test('of additions: they commute where nobody looks at what they change', () => {
+    expect(compare(adders(-1))).toMatchObject({ schedules: 6 });
+    expect(compare(adders(8))).toMatchObject({ schedules: 1 });
+    expect(compare(adders(0))).toMatchObject({ schedules: 1 });
+    // A reader sees how many came before, but not which.
+    expect(compare([...adders(0), reader])).toMatchObject({ schedules: 8 });
+  });
+
+  test('of a wait that any of some additions ends', () => {
+    const signallers = [1, 1].map((delta) => () => signaller(delta));
+    expect(compare([waiter, ...signallers]).verdicts).toEqual([]);
+    expect(compare([...signallers, waiter, reader]).verdicts).toEqual([]);
+  });
+
   test('of choices', () => {
     // Nine pairs of choices, each stored in two orders.
     expect(compare([chooser, chooser])).toMatchObject({ traces: 18 });
   });
 
   test('of a wait: the signal cannot come after it', () => {
-    expect(compare([waiter, signaller(1)])).toMatchObject({ schedules: 1 });
+    expect(compare([waiter, storer(1)])).toMatchObject({ schedules: 1 });
   });
 });
 
@@ -247,6 +274,8 @@ const OPERATIONS = {
   load32: (at) => load32(at, Order.once),
   store32: (at, value) => store32(at, value, Order.once),
   add32: (at, value) => add32(at, value, Order.once),
+  addUnseen: (at, value) => add32(at, value, Order.once, 0),
+  addAbove: (at, value) => add32(at, 16 * value, Order.once, 15),
   or32: (at, value) => or32(at, value, Order.once),
   cas32: (at, value) => cas32(at, value, value + 1, Order.full),
   load64: (at) => load64(at & ~7, Order.once),
@@ -263,6 +292,7 @@ const WAITS = {
   retryWhen: (at, value) => retryWhen(at, value),
   signal32: (at, value) => signal32(at, value, Order.release),
   signalAdd32: (at, value) => signalAdd32(at, value, Order.release),
+  signalUnseen: (at, value) => signalAdd32(at, value, Order.release, 0),
 } satisfies Operations;
 
 function programsOf<T extends Operations>(
