@@ -81,7 +81,7 @@ export class RwLock {
    */
   *readLock(): Op<void> {
     this.#assertFree();
-    const before = yield* add32(this.#state, READER, Order.acquire);
+    const before = yield* add32(this.#state, READER, Order.acquire, ~READERS);
     if ((before & WRITERS) !== 0) yield* this.#awaitPhase(before >>> PHASE_SHIFT);
     this.#mode = 'read';
     this.#reads.acquired();
@@ -94,7 +94,7 @@ export class RwLock {
     this.#reads.released();
     this.#mode = null;
     event(EventKind.lockReleased, this.#state, 0, LockMode.shared);
-    const before = yield* add32(this.#state, -READER, Order.release);
+    const before = yield* add32(this.#state, -READER, Order.release, ~READERS);
     if ((before & WRITERS) !== 0) yield* signalAdd32(this.#inside, 1, Order.release);
   }
 

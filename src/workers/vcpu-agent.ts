@@ -147,7 +147,7 @@ export class VcpuAgent implements Actor {
   *leave(): Op<void> {
     yield* this.#run.exit();
     yield* this.#run.put();
-    yield* add32(this.#world.layout.words.guestsFinished, 1, Order.release);
+    yield* add32(this.#world.layout.words.guestsFinished, 1, Order.release, 0);
     if (this.#isPaced) yield* this.#tellProgress();
   }
 
