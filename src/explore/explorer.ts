@@ -108,11 +108,14 @@ export class Explorer {
   #keep(finding: Finding, { agents, choices, preemptions }: Recorder): void {
     const known = this.failures.get(finding.verdict);
     const times = (known?.times ?? 0) + 1;
-    const isBetter =
-      known === undefined ||
-      preemptions < known.preemptions ||
-      (preemptions === known.preemptions && agents.length < known.schedule.agents.length);
-    const failure = isBetter ? { ...finding, schedule: { agents, choices }, preemptions } : known;
-    this.failures.set(finding.verdict, { ...failure, times });
+    const failure = { ...finding, schedule: { agents, choices }, preemptions, times };
+    const isBetter = known === undefined || isSimpler(failure, known);
+    this.failures.set(finding.verdict, isBetter ? failure : { ...known, times });
   }
+}
+
+/** Whether a failure is easier to read than another. */
+export function isSimpler(one: Failure, other: Failure): boolean {
+  if (one.preemptions !== other.preemptions) return one.preemptions < other.preemptions;
+  return one.schedule.agents.length < other.schedule.agents.length;
 }

@@ -8,6 +8,8 @@
  * separated by points, numbers are to base 36.
  */
 
+import { runsOf, type Run } from './runs.ts';
+
 /** What a scheduler answered in one execution. */
 export interface Answers {
   /** The agent of each step. */
@@ -34,8 +36,8 @@ const STEPS_MAX = 100_000_000;
 const NUMBER = /^(?:0|[1-9a-z][0-9a-z]{0,6})$/;
 
 export function formatSchedule({ scenario, seed, agents, choices }: Schedule): string {
-  const fields = [VERSION, scenario, base36(seed), runsOf(agents), choices.map(base36).join('.')];
-  const text = fields.join(':');
+  const runs = runsOf(agents).map(textOf).join('.');
+  const text = [VERSION, scenario, base36(seed), runs, choices.map(base36).join('.')].join(':');
   return `${text}:${sumOf(text)}`;
 }
 
@@ -60,15 +62,8 @@ export function parseSchedule(text: string): Schedule {
   };
 }
 
-function runsOf(agents: readonly number[]): string {
-  const runs: string[] = [];
-  for (let i = 0; i < agents.length;) {
-    const agent = agents[i] as number;
-    const from = i;
-    while (agents[i] === agent) i++;
-    runs.push(i - from === 1 ? base36(agent) : `${base36(agent)}-${base36(i - from)}`);
-  }
-  return runs.join('.');
+function textOf({ agent, steps }: Run): string {
+  return steps === 1 ? base36(agent) : `${base36(agent)}-${base36(steps)}`;
 }
 
 function agentsOf(runs: readonly string[]): number[] {

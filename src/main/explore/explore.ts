@@ -1,5 +1,6 @@
 /** `faultline explore`: a strategy on a workload until it comes to its end or a budget is spent. */
 import { Explorer, type Failure, type Stopped } from '../../explore/explorer.ts';
+import { minimise } from '../../explore/minimise.ts';
 import { formatSchedule } from '../../explore/schedule.ts';
 import { environment } from '../environment.ts';
 import type { ExploreResult, ExploreViolation } from '../result.ts';
@@ -9,6 +10,8 @@ import type { Target } from './target.ts';
 
 /** Steps after which one execution counts as endless: a verdict. */
 export const STEPS_OF_ONE_MAX = 1_000_000;
+/** What making one schedule simpler may spend. */
+const MINIMISE = { schedules: 1000, stepsOfOne: STEPS_OF_ONE_MAX };
 /** Milliseconds between two looks at the world outside. */
 const TURN_MS = 50;
 const MIB = 2 ** 20;
@@ -48,7 +51,9 @@ export async function exploreTarget(
     preemptions: explorer.preemptions,
     seconds: (performance.now() - since) / 1000,
     environment: before,
-    violations: violationsOf(explorer, target.hash, seed),
+    violations: [...explorer.failures.values()].map((failure) =>
+      violationOf(minimise(subject, failure, MINIMISE), target.hash, seed),
+    ),
   };
 }
 
@@ -68,10 +73,6 @@ async function runOut(explorer: Explorer, budget: Budget, io: Output): Promise<E
     });
     io.signal?.throwIfAborted();
   }
-}
-
-function violationsOf({ failures }: Explorer, scenario: string, seed: number): ExploreViolation[] {
-  return [...failures.values()].map((failure) => violationOf(failure, scenario, seed));
 }
 
 /** A failure with the schedule that shows it again. */
