@@ -92,17 +92,27 @@ describe('explore', () => {
     expect(out).toContain('48 traces, 4 final states');
   });
 
-  test('a workload, with the real fault handler', async () => {
-    const result = await explored('litmus/translation', '--schedules', '20');
-    expect(result).toMatchObject({
-      ok: true,
-      kvm: '5.10',
-      vcpus: 2,
-      exhaustive: false,
-      stopped: 'schedules',
-      schedules: 20,
-      traces: 20,
-    });
+  test.each([
+    ['litmus/translation', [], 234, 1],
+    ['litmus/permission', [], 734, 1],
+  ])(
+    '%s %j with the real fault handler, to the end',
+    async (workload, flags, traces, finalStates) => {
+      expect(await explored(workload, ...flags)).toMatchObject({
+        ok: true,
+        kvm: '5.10',
+        vcpus: 2,
+        exhaustive: true,
+        schedules: traces,
+        traces,
+        finalStates,
+      });
+    },
+  );
+
+  test('a fault against an unmap by the notifier', async () => {
+    const result = await explored('litmus/unmap', '--schedules', '100');
+    expect(result).toMatchObject({ ok: true, stopped: 'schedules', schedules: 100, traces: 100 });
   });
 
   test.each([
