@@ -101,7 +101,11 @@ export class Explorer {
     this.#order.load(recorder.steps, []);
     const trace = this.#order.fingerprint();
     this.traces.set(trace, (this.traces.get(trace) ?? 0) + 1);
-    for (const finding of this.#subject.judge(result)) this.#keep(finding, recorder);
+    const verdicts = new Set<string>();
+    for (const finding of this.#subject.judge(result)) {
+      if (!verdicts.has(finding.verdict)) this.#keep(finding, recorder);
+      verdicts.add(finding.verdict);
+    }
     if (result.outcome === 'completed') this.finalStates.add(this.#subject.finalState());
   }
 

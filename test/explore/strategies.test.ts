@@ -206,6 +206,16 @@ describe('a replay', () => {
 
 const walk = (): RandomWalk => new RandomWalk(1);
 
+test('a verdict counts once in an execution', () => {
+  const subject = subjectOf([fail]);
+  const twice: Subject = {
+    ...subject,
+    judge: (result) => [...subject.judge(result), ...subject.judge(result)],
+  };
+  const { failures } = exploreAll(twice, () => new RandomWalk(1), { schedules: 3 }).explorer;
+  expect([...failures.values()]).toMatchObject([{ times: 3 }]);
+});
+
 describe('limits', () => {
   test.each([1, 2, 7])('of %i schedules', (schedules) => {
     const { explorer, stopped } = exploreAll(installSubject(2, 1), walk, { schedules });
