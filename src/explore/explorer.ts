@@ -48,7 +48,8 @@ export class Explorer {
   readonly #subject: Subject;
   readonly #strategy: Strategy;
   readonly #limits: Limits;
-  readonly #order: HappensBefore;
+  /** Null: traces are not told apart. */
+  #order: HappensBefore | null;
   #last: Ended | null = null;
 
   constructor(subject: Subject, strategy: Strategy, limits: Limits) {
@@ -56,6 +57,11 @@ export class Explorer {
     this.#strategy = strategy;
     this.#limits = limits;
     this.#order = new HappensBefore(subject.agents);
+  }
+
+  /** From now on executions are counted and judged only: that takes less time. */
+  ignoreTraces(): void {
+    this.#order = null;
   }
 
   /**
@@ -72,7 +78,7 @@ export class Explorer {
     if (this.schedules >= this.#limits.schedules) return 'schedules';
     if (this.steps >= this.#limits.steps) return 'steps';
     if (!this.#strategy.begin(this.#last)) return 'exhausted';
-    const recorder = new Recorder(this.#strategy, this.#subject.words);
+    const recorder = new Recorder(this.#strategy, this.#subject.words, this.#order !== null);
     const left = this.#limits.steps - this.steps;
     const stepsMax = Math.min(this.#limits.stepsOfOne, left);
     const view: Execution = new Execution({
@@ -98,15 +104,19 @@ export class Explorer {
   }
 
   #judge(result: ExecutionResult, recorder: Recorder): void {
-    this.#order.load(recorder.steps, []);
-    const trace = this.#order.fingerprint();
-    this.traces.set(trace, (this.traces.get(trace) ?? 0) + 1);
+    if (this.#order !== null) this.#countTrace(this.#order, recorder);
     const verdicts = new Set<string>();
     for (const finding of this.#subject.judge(result)) {
       if (!verdicts.has(finding.verdict)) this.#keep(finding, recorder);
       verdicts.add(finding.verdict);
     }
     if (result.outcome === 'completed') this.finalStates.add(this.#subject.finalState());
+  }
+
+  #countTrace(order: HappensBefore, { steps }: Recorder): void {
+    order.load(steps, []);
+    const trace = order.fingerprint();
+    this.traces.set(trace, (this.traces.get(trace) ?? 0) + 1);
   }
 
   #keep(finding: Finding, { agents, choices, preemptions }: Recorder): void {

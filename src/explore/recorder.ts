@@ -11,9 +11,11 @@ export class Recorder implements Scheduler {
   preemptions = 0;
   readonly #scheduler: Scheduler;
   readonly #words: Int32Array;
+  readonly #keepsSteps: boolean;
 
-  /** `words`: the memory that the agents run on. */
-  constructor(scheduler: Scheduler, words: Int32Array) {
+  /** `words`: the memory that the agents run on; `keepsSteps`: not only the schedule. */
+  constructor(scheduler: Scheduler, words: Int32Array, keepsSteps = true) {
+    this.#keepsSteps = keepsSteps;
     this.#scheduler = scheduler;
     this.#words = words;
   }
@@ -23,14 +25,15 @@ export class Recorder implements Scheduler {
     if (agent === ABANDON) return agent;
     if (isPreemption(agent, view, this.#words)) this.preemptions++;
     this.agents.push(agent);
-    this.steps.push(stepOf(agent, view.pending(agent), this.#words, 0));
+    if (this.#keepsSteps) this.steps.push(stepOf(agent, view.pending(agent), this.#words, 0));
     return agent;
   }
 
   choose(n: number): number {
     const choice = this.#scheduler.choose(n);
     this.choices.push(choice);
-    (this.steps.at(-1) as Step).choice = choice;
+    const step = this.steps.at(-1);
+    if (step !== undefined) step.choice = choice;
     return choice;
   }
 }

@@ -1,5 +1,6 @@
 /** `faultline bench`: this machine's figures, compared within one run by their ratios. */
 import { environment } from './environment.ts';
+import { benchExplore } from './bench-explore.ts';
 import { benchFault } from './bench-fault.ts';
 import { benchLocks } from './bench-locks.ts';
 import { benchPgtable } from './bench-pgtable.ts';
@@ -34,6 +35,7 @@ const FULL: BenchSize = {
 
 type Group = (size: BenchSize, io: Output) => Promise<BenchResult[]>;
 const GROUPS: Readonly<Record<string, Group>> = {
+  explore: benchExplore,
   fault: benchFault,
   locks: benchLocks,
   pgtable: benchPgtable,

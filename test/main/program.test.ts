@@ -258,7 +258,10 @@ describe('usage errors: one line that names the flag, exit status 2, nothing run
       [...storm, '--json', join(folder, 'no', 'x')],
       `--json: ${join(folder, 'no', 'x')}: not writable, or its folder does not exist`,
     ],
-    [['bench', 'nothing'], 'NAME: "nothing" is not known (known: fault, locks, pgtable, seam)'],
+    [
+      ['bench', 'nothing'],
+      'NAME: "nothing" is not known (known: explore, fault, locks, pgtable, seam)',
+    ],
     [['start', 'now'], "too many arguments for 'start'. Expected 0 arguments but got 1: now."],
   ])('%j', async (argv, message) => {
     const outcome = await run(argv);
@@ -313,7 +316,7 @@ describe('bench', () => {
     expect(all).toMatchObject({
       status: 0,
       err: 'measuring\n',
-      benches: [['fault', 'locks', 'pgtable', 'seam']],
+      benches: [['explore', 'fault', 'locks', 'pgtable', 'seam']],
     });
     expect(JSON.parse(all.out)).toEqual(benchDocument);
     expect((await run(['bench', 'seam'])).benches).toEqual([['seam']]);

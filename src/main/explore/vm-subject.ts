@@ -37,8 +37,9 @@ export class VmSubject implements Subject {
     this.#seed = seed;
     this.words = this.#shared.explore.words;
     this.agents = mainAgent(this.#shared.layout);
-    const { setup, rounds, repeat } = scenario;
-    this.#phase = rounds.length === 1 && repeat === 1 ? (rounds[0] as Phase) : null;
+    const { setup, rounds, ending, repeat } = scenario;
+    const isOne = rounds.length === 1 && repeat === 1 && ending.length === 0;
+    this.#phase = isOne ? (rounds[0] as Phase) : null;
     if (this.#phase !== null) for (const phase of setup) this.#setUp(phase);
     this.#shared.explore.baseline();
   }
