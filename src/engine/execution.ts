@@ -17,10 +17,10 @@ export interface Pending {
   readonly at: Word;
   /**
    * What decides about its effect: the value expected (`cas32`, its low half for `cas64`), the value seen (`wait`, `retryWhen`), bits
-   * (`or32`), what is added (`add32`, `signalAdd32`), bytes (`fill`), the source (`copy`), alternatives (`choose`); 0 for others.
+   * (`or32`), what is added (`add32`), bytes (`fill`), the source (`copy`), alternatives (`choose`); 0 for others.
    */
   readonly a: number;
-  /** The high half expected (`cas64`), bytes (`copy`), bits that the caller looks at (`add32`, signals); 0 for others. */
+  /** The high half expected (`cas64`), bytes (`copy`), bits that the caller looks at (`add32`); 0 for others. */
   readonly b: number;
 }
 

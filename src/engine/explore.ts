@@ -144,19 +144,13 @@ export function* wait(at: Word, seen: number): Op<void> {
 }
 
 export function* signal32(at: Word, value: number, order: Order): Op<void> {
-  if (execution !== null && execution.reach(EventKind.signal, at, 0, ALL_BITS)) yield;
+  if (execution !== null && execution.reach(EventKind.signal, at)) yield;
   put32(EventKind.signal, at, value, order, true);
 }
 
-export function* signalAdd32(
-  at: Word,
-  delta: number,
-  order: Order,
-  seen: number = ALL_BITS,
-): Op<number> {
-  if (execution !== null && execution.reach(EventKind.signal, at, delta, seen)) yield;
-  const sum = (memory.words[at >>> 2] as number) + delta;
-  return put32(EventKind.signal, at, sum, order, true) & seen;
+export function* signalAdd32(at: Word, delta: number, order: Order): Op<number> {
+  if (execution !== null && execution.reach(EventKind.signal, at)) yield;
+  return put32(EventKind.signal, at, (memory.words[at >>> 2] as number) + delta, order, true);
 }
 
 export function* retryWhen(at: Word, seen: number): Op<void> {

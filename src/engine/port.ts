@@ -82,8 +82,8 @@ export interface Port {
   wait(at: Word, seen: number): Op<void>;
   /** Stores to a waitable word and wakes its waiters. Pairs with `wait`. */
   signal32(at: Word, value: number, order: Order): Op<void>;
-  /** Adds to a waitable word and wakes its waiters; gives the value before, as `add32` does. Pairs with `wait`. */
-  signalAdd32(at: Word, delta: number, order: Order, seen?: number): Op<number>;
+  /** Adds to a waitable word and wakes its waiters; gives the value before. Pairs with `wait`. */
+  signalAdd32(at: Word, delta: number, order: Order): Op<number>;
   /**
    * For a retry that ends outside a lock: the caller goes back to the guest and would fault again until the word differs.
    * `threads` returns at once; `explore` keeps the agent off the runnable set until then.

@@ -6,6 +6,7 @@
 import { explore } from '#port';
 import { Execution, type ExecutionResult } from '../engine/execution.ts';
 import { HappensBefore } from './happens-before.ts';
+import { explainDeadlock, explainLoop, type Names } from './liveness.ts';
 import { Recorder } from './recorder.ts';
 import type { Answers } from './schedule.ts';
 import { StrategyError, type Ended, type Strategy } from './strategy.ts';
@@ -51,12 +52,17 @@ export class Explorer {
   /** Null: traces are not told apart. */
   #order: HappensBefore | null;
   #last: Ended | null = null;
+  readonly #names: Names;
 
   constructor(subject: Subject, strategy: Strategy, limits: Limits) {
     this.#subject = subject;
     this.#strategy = strategy;
     this.#limits = limits;
     this.#order = new HappensBefore(subject.agents);
+    this.#names = {
+      agent: String,
+      word: (at) => subject.nameOf?.(at) ?? `word ${at}`,
+    };
   }
 
   /** From now on executions are counted and judged only: that takes less time. */
@@ -81,8 +87,10 @@ export class Explorer {
     const recorder = new Recorder(this.#strategy, this.#subject.words, this.#order !== null);
     const left = this.#limits.steps - this.steps;
     const stepsMax = Math.min(this.#limits.stepsOfOne, left);
+    const agents = this.#subject.begin();
+    this.#names.agent = (agent) => agents[agent]?.name ?? String(agent);
     const view: Execution = new Execution({
-      agents: this.#subject.begin(),
+      agents,
       scheduler: recorder,
       stepsMax,
     });
@@ -106,11 +114,23 @@ export class Explorer {
   #judge(result: ExecutionResult, recorder: Recorder): void {
     if (this.#order !== null) this.#countTrace(this.#order, recorder);
     const verdicts = new Set<string>();
-    for (const finding of this.#subject.judge(result)) {
+    for (const found of this.#subject.judge(result)) {
+      const finding = { ...found, message: this.#explained(found, result, recorder) };
       if (!verdicts.has(finding.verdict)) this.#keep(finding, recorder);
       verdicts.add(finding.verdict);
     }
     if (result.outcome === 'completed') this.finalStates.add(this.#subject.finalState());
+  }
+
+  /** The message, and why an execution does not end. */
+  #explained({ message }: Finding, { outcome }: ExecutionResult, { steps }: Recorder): string {
+    const why =
+      outcome === 'deadlock'
+        ? explainDeadlock(steps, this.#names)
+        : outcome === 'stepsExceeded'
+          ? explainLoop(steps, this.#names)
+          : '';
+    return why === '' ? message : `${message}: ${why}`;
   }
 
   #countTrace(order: HappensBefore, { steps }: Recorder): void {

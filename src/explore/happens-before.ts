@@ -138,19 +138,11 @@ export class HappensBefore {
     const writes = this.#words.get(step.at >>> 2)?.writes ?? [];
     for (let i = writes.length - 1; i >= 0; i--) {
       const first = writes[i] as number;
-      if (this.#isCovered(first) || this.#wordWithout(first, writes, step) === step.a) continue;
+      if (this.#isCovered(first)) return;
+      if (wordBefore(this.#steps[first] as Step, step.at, step.lo) === step.a) continue;
       this.races.push({ first, second: step });
-      this.#join(first);
+      return;
     }
-  }
-
-  /** The word that `step` waits for, if write `first` and all that needs it had not been. */
-  #wordWithout(first: number, writes: readonly number[], step: Step): number {
-    let word = wordBefore(this.#steps[first] as Step, step.at, step.lo);
-    for (const i of writes) {
-      if (i > first && !this.isBefore(first, i)) word += (this.#steps[i] as Step).a;
-    }
-    return word | 0;
   }
 
   /** Earlier steps that this one depends on, without most of those that come before others of them. */

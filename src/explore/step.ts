@@ -83,9 +83,9 @@ export class Step implements Pending {
     return step;
   }
 
-  /** An addition that others may change places with. */
+  /** An addition that others may change places with. No signal is one: who waits may go on after each of them. */
   get isAddition(): boolean {
-    return this.b !== ALL_BITS && (this.kind === EventKind.add32 || this.kind === EventKind.signal);
+    return this.kind === EventKind.add32 && this.b !== ALL_BITS;
   }
 }
 

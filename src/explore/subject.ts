@@ -1,5 +1,6 @@
 /** What is explored: a program of agents over memory that comes back to the same beginning. */
 import type { AgentSpec, ExecutionResult } from '../engine/execution.ts';
+import type { Word } from '../engine/port.ts';
 
 /** Something that is wrong. `verdict`: a short stable code. */
 export interface Finding {
@@ -17,6 +18,8 @@ export interface Subject {
   begin(): AgentSpec[];
   /** What is wrong with an execution that has just ended, {@link findingsOf} at least; asked before the next one begins. */
   judge(result: ExecutionResult): readonly Finding[];
+  /** What a word of memory is, in a report; null if it has no name. */
+  readonly nameOf?: (at: Word) => string | null;
   /** What a completed execution left, as far as executions may differ in it; asked after `judge`. */
   finalState(): string;
 }

@@ -258,7 +258,7 @@ export class VcpuAgent implements Actor {
 
   /** Lets agents of the host go on that wait for a guest to get through. */
   *#tellProgress(): Op<void> {
-    yield* signalAdd32(this.#world.layout.words.guestProgress, 1, Order.release, 0);
+    yield* signalAdd32(this.#world.layout.words.guestProgress, 1, Order.release);
   }
 
   /**

@@ -124,11 +124,6 @@ function* adder(delta: number, seen: number): Op<void> {
   yield* add32(X, delta, Order.once, seen);
 }
 
-/** Nobody looks at what was there. */
-function* signaller(delta: number): Op<void> {
-  yield* signalAdd32(X, delta, Order.release, 0);
-}
-
 function adders(seen: number): readonly Program[] {
   return [1, 2, 4].map((delta) => () => adder(delta, seen));
 }
@@ -178,12 +173,6 @@ describe('one execution for each trace', () => {
     expect(compare(adders(0))).toMatchObject({ schedules: 1 });
     // A reader sees how many came before, but not which.
     expect(compare([...adders(0), reader])).toMatchObject({ schedules: 8 });
-  });
-
-  test('of a wait that any of some additions ends', () => {
-    const signallers = [1, 1].map((delta) => () => signaller(delta));
-    expect(compare([waiter, ...signallers]).verdicts).toEqual([]);
-    expect(compare([...signallers, waiter, reader]).verdicts).toEqual([]);
   });
 
   test('of choices', () => {
@@ -292,7 +281,6 @@ const WAITS = {
   retryWhen: (at, value) => retryWhen(at, value),
   signal32: (at, value) => signal32(at, value, Order.release),
   signalAdd32: (at, value) => signalAdd32(at, value, Order.release),
-  signalUnseen: (at, value) => signalAdd32(at, value, Order.release, 0),
 } satisfies Operations;
 
 function programsOf<T extends Operations>(

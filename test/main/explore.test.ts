@@ -93,7 +93,7 @@ describe('explore', () => {
   });
 
   test.each([
-    ['litmus/translation', [], 234, 1],
+    ['litmus/translation', [], 1398, 1],
     ['litmus/permission', [], 734, 1],
   ])(
     '%s %j with the real fault handler, to the end',

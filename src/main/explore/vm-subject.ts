@@ -3,9 +3,12 @@
  * fixed order, and there are no barriers. Otherwise all of it is.
  */
 import { explore } from '#port';
+import type { Word } from '../../engine/port.ts';
 import { Execution, type AgentSpec, type ExecutionResult } from '../../engine/execution.ts';
 import { RoundRobin } from '../../explore/round-robin.ts';
 import { findingsOf, type Finding, type Subject } from '../../explore/subject.ts';
+import { RwLock } from '../../locking/rw-lock.ts';
+import { SpinLock } from '../../locking/spin-lock.ts';
 import { nameOf } from '../../workers/agents.ts';
 import { AgentFailure } from '../../workers/failure.ts';
 import { mainAgent, statisticsOf } from '../../workers/layout.ts';
@@ -62,6 +65,25 @@ export class VmSubject implements Subject {
   finalState(): string {
     return this.#finalState;
   }
+
+  /** Control words and locks have names. */
+  readonly nameOf = (at: Word): string | null => {
+    const { words, locks, rwLocks, agents } = this.#shared.layout;
+    const places = [
+      ...Object.entries(words).map(([name, from]) => ({ name, from, bytes: 8 })),
+      ...Object.entries(locks).map(([name, from]) => ({
+        name,
+        from,
+        bytes: SpinLock.bytes(agents),
+      })),
+      ...Object.entries(rwLocks).map(([name, from]) => ({
+        name,
+        from,
+        bytes: RwLock.bytes(agents),
+      })),
+    ];
+    return places.find(({ from, bytes }) => at >= from && at < from + bytes)?.name ?? null;
+  };
 
   #verify(): Finding[] {
     const verification = verify(this.#shared.world);
