@@ -86,7 +86,7 @@ export class VmSubject implements Subject {
   };
 
   #verify(): Finding[] {
-    const verification = verify(this.#shared.world);
+    const verification = verify(this.#shared.worlds);
     this.#finalState = verification.digest;
     return findingsIn(this.#shared, { ...verification, events: [] });
   }
