@@ -224,13 +224,13 @@ function lost(lab: Lab, notes: readonly Note[]): Note[] {
 }
 
 test.each(['harvest', 'clear'] as const)(
-  'mode %s, 1,000 schedules of two writers: every write is reported later, or its bit stands',
+  'mode %s, 300 schedules of two writers: every write is reported later, or its bit stands',
   (dirtyLogMode) => {
     const lab = new Lab(LOGGING);
     for (const page of [0, 1, 2]) drive(new Guest(lab, 0).touch(RAM + page * PAGE, 'write'));
     lab.shared.explore.baseline();
     let between = 0;
-    for (let seed = 0; seed < 1000; seed++) {
+    for (let seed = 0; seed < 300; seed++) {
       lab.shared.explore.restore();
       const notes: Note[] = [];
       const vm = vmOf(lab.view(), { dirtyLogMode });

@@ -30,11 +30,11 @@ const PAGES = 8;
 const FIRST: Shape = { machine: PLAIN_4K, ipaBits: 40 };
 const features = { ...ARMV8_0, paBits: 52 };
 const SECONDS: readonly (Shape & { readonly seeds: number })[] = [
-  { machine: { pageShift: 16, lpa2: false, features }, ipaBits: 48, seeds: 60 },
+  { machine: { pageShift: 16, lpa2: false, features }, ipaBits: 48, seeds: 20 },
   {
     machine: { pageShift: 16, lpa2: false, features: { ...features, fwb: true } },
     ipaBits: 52,
-    seeds: 20,
+    seeds: 10,
   },
 ];
 

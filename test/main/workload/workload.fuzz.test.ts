@@ -78,7 +78,7 @@ test('arbitrary text', () => {
       fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme' })),
       loadsOrComplains,
     ),
-    { numRuns: 150 },
+    { numRuns: 100 },
   );
 });
 
@@ -110,7 +110,7 @@ test('a workload with text cut out and put in', () => {
     fc.property(fc.nat(seed.length), fc.nat(20), insertion, (at, length, text) => {
       loadsOrComplains(seed.slice(0, at) + text + seed.slice(at + length));
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   );
 });
 
@@ -139,7 +139,7 @@ test('a workload with a few values replaced, removed or added', () => {
       for (const [where, value] of list) change(document, where, value);
       loadsOrComplains(stringify(document));
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   );
 });
 
@@ -164,6 +164,6 @@ test('a workload whose numbers are other numbers', () => {
         );
       },
     ),
-    { numRuns: 500 },
+    { numRuns: 200 },
   );
 });
