@@ -48,7 +48,7 @@ export interface AbortSlots {
 export interface AbortVm {
   readonly parts: Pick<
     VmParts,
-    'features' | 'geometry' | 'mmu' | 'mmuLock' | 'notifier' | 'stage2'
+    'faults' | 'features' | 'geometry' | 'mmu' | 'mmuLock' | 'notifier' | 'stage2'
   > & {
     readonly host: UserMemory;
     readonly memslots: AbortSlots;
@@ -59,4 +59,6 @@ export interface AbortVm {
   /** The live table, or null after teardown. */
   pgt(): Op<Stage2Pgtable | null>;
   isInIpaSpace(address: Ipa): boolean;
+  /** Frees tables that a fault detached; nothing is held. */
+  freeDetached(): Op<void>;
 }

@@ -35,11 +35,15 @@ export interface ClearRequest {
 /** -EINVAL; -ENOENT: no such slot, or it has no bitmap. */
 export type DirtyLogError = 'invalid' | 'noEntry';
 
-/** `slots_lock` is held. Takes W from every page of a slot and flushes: what is written from now on faults first. */
+/**
+ * `slots_lock` is held. Takes W from every page of a slot and flushes: what is written from now on faults first. Then blocks are split,
+ * in the generations that do.
+ */
 export function* writeProtectSlotLocked(vm: Vm, slot: Memslot): Op<void> {
   vm.parts.memslots.slotsLock.assertHeld();
   yield* applyRange(vm, slot, 'wrprotect');
   yield* vm.parts.mmu.tlbFlushVmid();
+  yield* vm.parts.splitter.split(vm, slot);
 }
 
 /** The dirty bits of a slot. In mode `harvest` they are cleared, and their pages write-protected before this returns. */
@@ -115,6 +119,9 @@ function* protectLocked(vm: Vm, slot: Memslot, word: number, taken: DirtyWord): 
   const ipa = slot.ipa + (word * WORD_PAGES + first) * slot.pageBytes;
   const bytes = (last - first + 1) * slot.pageBytes;
   yield* applyRangeLocked(vm, { ipa, bytes }, 'wrprotect', 'holding');
+  // Where all bits are set from the start, this is the first time that anything is done to the slot's blocks.
+  if (vm.parts.dirtyLogMode === 'clearAllSet')
+    yield* vm.parts.splitter.splitLocked(vm, { ipa, bytes });
 }
 
 function* copyOf(slot: Memslot): Op<readonly DirtyWord[]> {

@@ -1,6 +1,6 @@
 /**
  * The first handler of a stage-2 abort: triage (specification section 5C, profile `5.10`). Numbers in comments are steps of that
- * section. Step 0 came with 6.1.
+ * section.
  */
 import { count, event, type Op } from '#port';
 import { EventKind } from '../engine/events.ts';
@@ -8,9 +8,8 @@ import type { Gfn, Ipa } from '../machine/address.ts';
 import { LAST_LEVEL } from '../machine/geometry.ts';
 import { FSC } from '../machine/syndrome.ts';
 import type { AbortSlot, AbortVm } from './abort-vm.ts';
-import { accessOf, isExternalAbort, isTableFault } from './fault-kind.ts';
+import { isExternalAbort, isTableFault } from './fault-kind.ts';
 import { ioMemAbort } from './mmio.ts';
-import { userMemAbort } from './user-mem-abort.ts';
 import type { AbortResult, Injection, Vcpu } from './vcpu.ts';
 
 /** `retry`: the fault met a notifier. */
@@ -26,13 +25,21 @@ export function* handleGuestAbort(vm: AbortVm, vcpu: Vcpu): Op<AbortResult> {
     // Outside of the read section, which a change of slots waits for.
     yield* vm.parts.notifier.awaitEnd();
   }
+  yield* vm.freeDetached();
+  yield* vm.parts.mmu.awaitMade();
   event(EventKind.faultEnd, 0, fault.esr, 0);
   return result === 'retry' ? 'resume' : result;
 }
 
 function* triage(vm: AbortVm, vcpu: Vcpu): Op<Triaged> {
   const { fault } = vcpu;
-  const { memslots, policy } = vm.parts;
+  const { faults, memslots, policy } = vm.parts;
+  // 0
+  const outside = faults.outside(vm, fault);
+  if (outside !== null) {
+    vcpu.injected = outside;
+    return 'resume';
+  }
   // 1
   if (isExternalAbort(fault)) {
     return policy.claimsExternalAbort(fault) ? 'resume' : inject(vcpu, 'systemError');
@@ -48,20 +55,20 @@ function* triage(vm: AbortVm, vcpu: Vcpu): Op<Triaged> {
 
 /** Inside a read section of the slots. */
 function* abortInSlots(vm: AbortVm, vcpu: Vcpu): Op<Triaged> {
-  const { geometry, memslots } = vm.parts;
+  const { geometry, memslots, faults } = vm.parts;
   const ipa = vcpu.fault.faultIpa();
   const gfn = geometry.blockNumber(ipa, LAST_LEVEL) as Gfn;
   const found = yield* memslots.lookup(gfn);
   const slot = found?.isInvalid === true ? undefined : found;
   // 4
-  if (slot === undefined || (slot.isReadonly && accessOf(vcpu.fault) === 'write'))
+  if (slot === undefined || (slot.isReadonly && faults.accessOf(vcpu.fault) === 'write'))
     return yield* unbacked(vm, vcpu, slot);
   // 5
   if (!vm.isInIpaSpace(ipa)) throw new Error(`a slot beyond the IPA space: ${ipa.toString(16)}`);
   // 6
   if (vcpu.fault.type === FSC.access) return yield* accessFault(vm, ipa);
   // 7
-  const result = yield* userMemAbort(vm, vcpu, { ipa, slot, hva: slot.hvaOf(gfn) });
+  const result = yield* faults.handle(vm, vcpu, { ipa, slot, hva: slot.hvaOf(gfn) });
   if (result === 'notExecutable') return inject(vcpu, 'prefetchAbort');
   return result === 'ok' || result === 'again' ? 'resume' : result;
 }
@@ -82,7 +89,7 @@ function* unbacked(vm: AbortVm, vcpu: Vcpu, slot: AbortSlot | undefined): Op<Abo
 /** Section 5F: the entry may be gone by now, then the guest faults again. */
 function* accessFault(vm: AbortVm, ipa: Ipa): Op<AbortResult> {
   const { geometry, host, mmuLock, stage2 } = vm.parts;
-  yield* mmuLock.lock();
+  yield* mmuLock.lockFor(stage2.youngSide);
   const pgt = yield* vm.pgt();
   const old = pgt === null ? null : yield* stage2.mkyoung(pgt, ipa);
   yield* mmuLock.unlock();

@@ -12,114 +12,138 @@ import type { Memslot } from './memslots.ts';
 import { applyRangeLocked, type IpaRange } from './range.ts';
 import type { Vm } from './vm.ts';
 
+/** Guest memory that a range of user addresses meets in one slot. */
+export interface Meeting extends IpaRange {
+  readonly slot: Memslot;
+}
+
 export class KvmNotifier implements MmuNotifier {
-  readonly #vm: Vm;
+  protected readonly vm: Vm;
 
   constructor(vm: Vm) {
-    this.#vm = vm;
+    this.vm = vm;
   }
 
   /** Opens the invalidation before anything is unmapped: a fault that comes in between finds the count. */
   *invalidateRangeStart(range: HvaRange, mayBlock: boolean): Op<void> {
-    const slots = yield* this.#enter();
-    yield* this.#vm.parts.notifier.startLocked();
-    for (const ipas of intersections(slots, range)) {
-      yield* applyRangeLocked(this.#vm, ipas, 'unmap', mayBlock ? 'yielding' : 'holding');
+    const { notifier, gate } = this.vm.parts;
+    yield* gate.enter();
+    const met = yield* this.enter(range);
+    if (met === null) return;
+    yield* notifier.startLocked();
+    for (const ipas of met) {
+      yield* applyRangeLocked(this.vm, ipas, 'unmap', mayBlock ? 'yielding' : 'holding');
     }
-    yield* this.#leave();
+    yield* this.leave();
   }
 
-  *invalidateRangeEnd(_range: HvaRange): Op<void> {
-    yield* this.#enter();
-    yield* this.#vm.parts.notifier.endLocked();
-    yield* this.#leave();
+  *invalidateRangeEnd(range: HvaRange): Op<void> {
+    const { notifier, gate } = this.vm.parts;
+    const met = yield* this.enter(range);
+    if (met !== null) {
+      yield* notifier.endLocked();
+      yield* this.leave();
+    }
+    yield* gate.leave();
   }
 
-  /**
-   * Maps the new page read-only where a table for it exists. Not in a slot that is about to go, where we deviate: its range may be unmapped
-   * already, and nobody would unmap it again.
-   */
+  /** Maps the new page read-only where a table for it exists; faults in flight looked up the old one. */
   *changePte(hva: Hva, frame: Phys): Op<void> {
-    const { notifier, mmu, stage2, geometry } = this.#vm.parts;
-    const slots = yield* this.#enter();
+    const { notifier, geometry } = this.vm.parts;
+    const met = yield* this.enter({ hva, bytes: geometry.pageBytes });
+    if (met === null) return;
     yield* notifier.changeLocked();
-    const pgt = yield* this.#vm.pgt();
-    if (pgt !== null) {
-      const page = { hva, bytes: geometry.pageBytes };
-      if (!pgt.attributes.fwb) yield* mmu.dcacheCleanInvalidate(frame, geometry.pageBytes);
-      const live = slots.filter((slot) => !slot.isInvalid);
-      for (const { ipa } of intersections(live, page)) yield* stage2.changePte(pgt, ipa, frame);
-    }
-    yield* this.#leave();
+    yield* this.replaceLocked(met, frame);
+    yield* this.leave();
   }
 
   /** The flush comes before anything is told: the next access to the range sets an access flag again. */
   *clearFlushYoung(range: HvaRange): Op<boolean> {
-    const slots = yield* this.#enter();
-    const isYoung = yield* this.#mkoldLocked(slots, range);
-    if (isYoung) yield* this.#vm.parts.mmu.tlbFlushVmid();
-    yield* this.#leave();
+    const met = yield* this.enter(range);
+    if (met === null) return false;
+    const isYoung = yield* this.#mkoldLocked(met);
+    if (isYoung) yield* this.vm.parts.mmu.tlbFlushVmid();
+    yield* this.leave();
     return isYoung;
   }
 
   *clearYoung(range: HvaRange): Op<boolean> {
-    const slots = yield* this.#enter();
-    const isYoung = yield* this.#mkoldLocked(slots, range);
-    yield* this.#leave();
+    const met = yield* this.enter(range);
+    if (met === null) return false;
+    const isYoung = yield* this.#mkoldLocked(met);
+    yield* this.leave();
     return isYoung;
   }
 
   *testYoung(hva: Hva): Op<boolean> {
-    const { stage2, geometry } = this.#vm.parts;
-    const slots = yield* this.#enter();
-    const pgt = yield* this.#vm.pgt();
+    const { stage2, geometry } = this.vm.parts;
+    const met = yield* this.enter({ hva, bytes: geometry.pageBytes });
+    if (met === null) return false;
+    const pgt = yield* this.vm.pgt();
     let isYoung = false;
-    for (const { ipa } of intersections(slots, { hva, bytes: geometry.pageBytes })) {
-      if (pgt !== null && (yield* stage2.isYoung(pgt, ipa))) isYoung = true;
+    for (const { ipa, bytes } of met) {
+      if (pgt !== null && (yield* stage2.isYoung(pgt, ipa, bytes))) isYoung = true;
     }
-    yield* this.#leave();
+    yield* this.leave();
     return isYoung;
   }
 
   /** Teardown. Notifications that come later, or run now, find no table. */
   *release(): Op<void> {
-    const { memslots } = this.#vm.parts;
+    const { memslots } = this.vm.parts;
     yield* memslots.readLock();
-    yield* this.#vm.freeStage2();
+    yield* this.vm.freeStage2();
     yield* memslots.readUnlock();
   }
 
-  *#enter(): Op<readonly Memslot[]> {
-    const { memslots, mmuLock } = this.#vm.parts;
-    yield* memslots.readLock();
-    const slots = yield* memslots.all();
-    yield* mmuLock.lock();
-    return slots;
+  /** Opens a read section and takes `mmu_lock`; gives what the range meets, slots that are about to go included. Null: nothing is open or held. */
+  protected *enter(range: HvaRange): Op<readonly Meeting[] | null> {
+    const met = yield* this.meetings(range);
+    yield* this.vm.parts.mmuLock.lock();
+    return met;
   }
 
-  *#leave(): Op<void> {
-    const { memslots, mmuLock } = this.#vm.parts;
+  /** Opens a read section of the slots. One page may be in several. */
+  protected *meetings(range: HvaRange): Op<readonly Meeting[]> {
+    const { memslots } = this.vm.parts;
+    yield* memslots.readLock();
+    return intersections(yield* memslots.all(), range);
+  }
+
+  protected *leave(): Op<void> {
+    const { memslots, mmuLock } = this.vm.parts;
     yield* mmuLock.unlock();
     yield* memslots.readUnlock();
   }
 
-  /** Ages the first leaf of each intersection: a range is one entry of the host's table, and no leaf here is smaller. */
-  *#mkoldLocked(slots: readonly Memslot[], range: HvaRange): Op<boolean> {
-    const pgt: Stage2Pgtable | null = yield* this.#vm.pgt();
+  /** Not in a slot that is about to go, where we deviate: its range may be unmapped already, and nobody would unmap it again. */
+  protected *replaceLocked(met: readonly Meeting[], frame: Phys): Op<void> {
+    const { mmu, stage2, geometry } = this.vm.parts;
+    const pgt = yield* this.vm.pgt();
+    if (pgt === null) return;
+    if (!pgt.attributes.fwb) yield* mmu.dcacheCleanInvalidate(frame, geometry.pageBytes);
+    for (const { ipa, slot } of met) {
+      if (!slot.isInvalid) yield* stage2.changePte(pgt, ipa, frame);
+    }
+  }
+
+  /** A range is one entry of the host's table. */
+  *#mkoldLocked(met: readonly Meeting[]): Op<boolean> {
+    const pgt: Stage2Pgtable | null = yield* this.vm.pgt();
     if (pgt === null) return false;
     let isYoung = false;
-    for (const { ipa } of intersections(slots, range)) {
-      if (yield* this.#vm.parts.stage2.mkold(pgt, ipa)) isYoung = true;
+    for (const { ipa, bytes } of met) {
+      if (yield* this.vm.parts.stage2.mkold(pgt, ipa, bytes)) isYoung = true;
     }
     return isYoung;
   }
 }
 
-/** The guest memory behind a range of user addresses, slot by slot: one page may be in several. */
-function intersections(slots: readonly Memslot[], range: HvaRange): IpaRange[] {
+/** The guest memory behind a range of user addresses, slot by slot. */
+function intersections(slots: readonly Memslot[], range: HvaRange): Meeting[] {
   return slots.flatMap((slot) => {
     const first = Math.max(slot.hva, range.hva);
     const end = Math.min(slot.hva + slot.bytes, range.hva + range.bytes);
-    return first < end ? [{ ipa: slot.ipa + first - slot.hva, bytes: end - first }] : [];
+    return first < end ? [{ ipa: slot.ipa + first - slot.hva, bytes: end - first, slot }] : [];
   });
 }

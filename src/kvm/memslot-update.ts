@@ -5,11 +5,9 @@
 import type { Op } from '#port';
 import type { Gfn, Hva } from '../machine/address.ts';
 import { writeProtectSlotLocked } from './dirty-log.ts';
-import { ioremap } from './ioremap.ts';
 import { Memslot, SlotFlag, USER_FLAGS, type SlotFields } from './memslots.ts';
 import { applyRange } from './range.ts';
 import { assertUnmapped } from './slot-check.ts';
-import { clip, type UserArea } from './user-areas.ts';
 import type { Vm } from './vm.ts';
 
 /** What user space asks for (the kernel's `kvm_userspace_memory_region`). */
@@ -68,7 +66,7 @@ function* createSlot(vm: Vm, slots: readonly Memslot[], slot: Memslot): Op<SlotO
   if (slots.some((other) => overlap(other, slot))) return 'exists';
   const refusal = refusalOf(vm, null, slot);
   if (refusal !== null) return refusal;
-  const outcome = yield* prepareMemory(vm, slot);
+  const outcome = yield* vm.parts.preparation.create(vm, slot);
   if (outcome !== 'ok') return outcome;
   yield* prepareBitmap(vm, null, slot);
   yield* publishAndCommit(vm, slots, slot);
@@ -92,7 +90,7 @@ function* moveSlot(
   const refusal = refusalOf(vm, old, slot);
   if (refusal !== null) return refusal;
   yield* retire(vm, slots, old);
-  const outcome = yield* prepareMemory(vm, slot);
+  const outcome = yield* vm.parts.preparation.create(vm, slot);
   // Refused: the old slot is back, and its pages fault back.
   if (outcome !== 'ok') {
     yield* vm.parts.memslots.publish(slots);
@@ -112,10 +110,12 @@ function* changeFlags(
 ): Op<SlotOutcome> {
   const refusal = refusalOf(vm, old, slot);
   if (refusal !== null) return refusal;
-  const outcome = yield* mapDevices(vm, slot);
+  const outcome = yield* vm.parts.preparation.revise(vm, slot);
   if (outcome !== 'ok') return outcome;
   yield* prepareBitmap(vm, old, slot);
-  yield* publishAndCommit(vm, without(slots, old), slot);
+  const others = without(slots, old);
+  yield* publishAndCommit(vm, others, slot);
+  if (![...others, slot].some(({ hasBitmap }) => hasBitmap)) yield* vm.parts.splitter.freeCache();
   return 'ok';
 }
 
@@ -140,52 +140,17 @@ function* publishAndCommit(vm: Vm, others: readonly Memslot[], slot: Memslot): O
     yield* writeProtectSlotLocked(vm, slot);
 }
 
-/** What of a slot's memory is there before its first fault: device areas mapped; without FWB, what is mapped cleaned. */
-function* prepareMemory(vm: Vm, slot: Memslot): Op<SlotOutcome> {
-  const outcome = yield* mapDevices(vm, slot);
-  if (outcome !== 'ok') yield* applyRange(vm, slot, 'unmap');
-  else if (!vm.parts.config.attributes.fwb) yield* applyRange(vm, slot, 'flush');
-  return outcome;
-}
-
-/** Under the mmap lock: who takes an area away afterwards unmaps what is mapped here. Device memory has no log. */
-function* mapDevices(vm: Vm, slot: Memslot): Op<SlotOutcome> {
-  const { areas, prepare } = vm.parts;
-  if (yield* prepare.strikes()) return 'noMemory';
-  const found = yield* areas.lock(slot);
-  const devices = found.filter(({ device }) => device !== null);
-  const outcome =
-    slot.hasBitmap && devices.length > 0 ? 'invalid' : yield* mapAreas(vm, slot, devices);
-  yield* areas.unlock();
-  return outcome;
-}
-
-function* mapAreas(vm: Vm, slot: Memslot, devices: readonly UserArea[]): Op<SlotOutcome> {
-  for (const device of devices) {
-    const part = clip(device, slot);
-    const outcome = yield* ioremap(vm, {
-      ipa: slot.ipa + part.hva - slot.hva,
-      phys: part.device ?? 0,
-      bytes: part.bytes,
-      isWritable: part.isWritable && !slot.isReadonly,
-    });
-    if (outcome === 'noMemory' || outcome === 'fault') return outcome;
-    if (outcome !== 'ok') return 'invalid';
-  }
-  return 'ok';
-}
-
 /** A bitmap that comes into use is clean, or in mode `clearAllSet` full; one that is in use goes on. */
 function* prepareBitmap(vm: Vm, old: Memslot | null, slot: Memslot): Op<void> {
   if (!slot.hasBitmap || old?.hasBitmap === true) return;
   yield* slot.bitmap.reset(vm.parts.dirtyLogMode === 'clearAllSet');
 }
 
-/** What speaks against a slot that overlaps no other. The last page of the IPA space cannot be used: off by one, and released so. */
+/** What speaks against a slot that overlaps no other. */
 function refusalOf(vm: Vm, old: Memslot | null, slot: Memslot): SlotOutcome | null {
   const room = vm.parts.memslots.layout.bitmaps[slot.id]?.pages ?? 0;
   if (slot.hasBitmap && old?.hasBitmap !== true && slot.pages > room) return 'noMemory';
-  return slot.baseGfn + slot.pages >= vm.ipaPages ? 'fault' : null;
+  return vm.parts.preparation.isBeyond(vm, slot) ? 'fault' : null;
 }
 
 function isWellFormed(vm: Vm, { id, ipa, hva, bytes, flags }: MemoryRegion): boolean {

@@ -14,6 +14,7 @@ import type { Mutex } from '../locking/mutex.ts';
 import type { Srcu } from '../locking/srcu.ts';
 import { HIGH_WEIGHT, highHalf, lowHalf, type Gfn, type Hva } from '../machine/address.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
+import type { InvalidationGate } from './generations/invalidation-gate.ts';
 
 /** Bits of a slot's flags: the first two are user space's, the last means that the slot is about to go. */
 export const SlotFlag = { logDirty: 1, readonly: 2, invalid: 0x1_0000 } as const;
@@ -130,6 +131,7 @@ export class Memslots {
   /** Orders changes; the outermost lock. */
   readonly slotsLock: Mutex;
   readonly #srcu: Srcu;
+  readonly #gate: InvalidationGate;
   /** The records of one generation, decoded: in ascending order of guest frames. */
   #decoded: readonly Memslot[] = [];
   #decodedGeneration = -1;
@@ -140,10 +142,12 @@ export class Memslots {
     readonly layout: MemslotsLayout;
     readonly slotsLock: Mutex;
     readonly srcu: Srcu;
+    readonly gate: InvalidationGate;
   }) {
     this.layout = options.layout;
     this.slotsLock = options.slotsLock;
     this.#srcu = options.srcu;
+    this.#gate = options.gate;
   }
 
   hasId(id: number): boolean {
@@ -200,7 +204,9 @@ export class Memslots {
       );
     }
     // The array that this names was given back by the wait of the publication before.
+    yield* this.#gate.close();
     yield* signal32(this.layout.generation, generation, Order.release);
+    yield* this.#gate.open();
     yield* this.#srcu.synchronize();
   }
 

@@ -10,17 +10,17 @@
  */
 import { Order, event, load32, retryWhen, store32, type Op, type Word } from '#port';
 import { EventKind } from '../engine/events.ts';
-import type { SpinLock } from '../locking/spin-lock.ts';
+import type { MmuLock } from './mmu-lock.ts';
 
 export class Notifier {
   readonly #sequence: Word;
   readonly #count: Word;
-  readonly #lock: SpinLock;
+  readonly #lock: MmuLock;
 
   constructor(options: {
     readonly sequence: Word;
     readonly count: Word;
-    readonly mmuLock: SpinLock;
+    readonly mmuLock: MmuLock;
   }) {
     this.#sequence = options.sequence;
     this.#count = options.count;
@@ -32,9 +32,12 @@ export class Notifier {
     return yield* load32(this.#sequence, Order.acquire);
   }
 
-  /** Whether a mapping of what was looked up after `sequence` must not be installed. `mmu_lock` is held: count first, then sequence. */
+  /**
+   * Whether a mapping of what was looked up after `sequence` must not be installed. `mmu_lock` is held, on
+   * either side: start and end write. Count first, then sequence.
+   */
   *mustRetryLocked(sequence: number): Op<boolean> {
-    this.#lock.assertHeld();
+    this.#lock.assertHeldFor('read');
     if ((yield* load32(this.#count, Order.acquire)) !== 0) return true;
     return (yield* load32(this.#sequence, Order.once)) !== sequence;
   }
@@ -61,6 +64,11 @@ export class Notifier {
     if (count < 1) throw new Error('notifier end without start');
     yield* store32(this.#count, count - 1, Order.release);
     event(EventKind.notifierEnd, this.#count, count - 1, 0);
+  }
+
+  /** Whether an invalidation is open. */
+  *isOpen(): Op<boolean> {
+    return (yield* load32(this.#count, Order.once)) !== 0;
   }
 
   /** After a fault that ended in a retry: while an invalidation is open, the guest would only fault again. */

@@ -8,7 +8,6 @@ import { LAST_LEVEL } from '../machine/geometry.ts';
 import { FSC, FaultRecord } from '../machine/syndrome.ts';
 import { getLeaf, type Leaf } from '../pgtable/get-leaf.ts';
 import type { IpaRange } from './range.ts';
-import { userMemAbort } from './user-mem-abort.ts';
 import type { Vcpu } from './vcpu.ts';
 import type { Vm } from './vm.ts';
 
@@ -51,6 +50,8 @@ function* stepAt(vm: Vm, vcpu: Vcpu, ipa: Ipa): Op<number | PreFaultError> {
   const result = yield* faultAt(vm, vcpu, ipa);
   yield* memslots.readUnlock();
   // Outside of the read section, which a change of slots waits for.
+  yield* vm.freeDetached();
+  yield* vm.parts.mmu.awaitMade();
   if (result === 'retry') yield* notifier.awaitEnd();
   return result === 'done' || result === 'retry' ? ipa : result;
 }
@@ -60,7 +61,7 @@ function* faultAt(vm: Vm, vcpu: Vcpu, ipa: Ipa): Op<'done' | 'retry' | PreFaultE
   const gfn = vm.parts.geometry.blockNumber(ipa, LAST_LEVEL) as Gfn;
   const slot = yield* vm.parts.memslots.lookup(gfn);
   if (slot === undefined || slot.isInvalid) return 'noEntry';
-  const result = yield* userMemAbort(vm, vcpu, { ipa, slot, hva: slot.hvaOf(gfn) });
+  const result = yield* vm.parts.faults.handle(vm, vcpu, { ipa, slot, hva: slot.hvaOf(gfn) });
   if (result === 'retry' || result === 'noMemory') return result;
   const isMapped = result === 'ok' || result === 'again';
   return isMapped && vcpu.signal === null ? 'done' : 'fault';

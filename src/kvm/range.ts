@@ -1,6 +1,5 @@
 /** Operations over long ranges under `mmu_lock` (specification section 5H). */
 import type { Op } from '#port';
-import type { Pgtable } from '../pgtable/pgtable.ts';
 import type { Vm } from './vm.ts';
 
 /** Bytes of guest physical memory: whole pages. */
@@ -16,7 +15,7 @@ export type RangeOperation = 'unmap' | 'wrprotect' | 'flush';
 export type Chunking = 'yielding' | 'holding';
 
 /**
- * Applies an operation chunk by chunk (an entry of the start level each). `mmu_lock` is held on entry and on return. False once the table is
+ * Applies an operation chunk by chunk (`Stage2Operations.chunkBytes` each). `mmu_lock` is held on entry and on return. False once the table is
  * gone: teardown may run whenever the lock is free, and takes what is left of the range with it. None of the operations can fail otherwise.
  */
 export function* applyRangeLocked(
@@ -33,7 +32,8 @@ export function* applyRangeLocked(
     const pgt = yield* vm.pgt();
     if (pgt === null) return false;
     const chunk = next;
-    next = Math.min(end, chunkEnd(pgt, chunk));
+    const chunkBytes = stage2.chunkBytes(pgt);
+    next = Math.min(end, chunk - (chunk % chunkBytes) + chunkBytes);
     const outcome = yield* stage2[operation](pgt, chunk, next - chunk);
     if (outcome !== 'ok') throw new Error(`${operation} of a slot: ${outcome}`);
     if (next >= end) return true;
@@ -50,8 +50,4 @@ export function* applyRange(vm: Vm, range: IpaRange, operation: RangeOperation):
   yield* mmuLock.lock();
   yield* applyRangeLocked(vm, range, operation, 'yielding');
   yield* mmuLock.unlock();
-}
-
-function chunkEnd(pgt: Pgtable, ipa: number): number {
-  return pgt.geometry.alignDown(ipa, pgt.startLevel) + pgt.geometry.sizeOf(pgt.startLevel);
 }

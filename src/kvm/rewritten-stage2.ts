@@ -1,4 +1,4 @@
-/** The table code that the rewrite brought, profile `5.10`: one walk for each fault. */
+/** The table code that the rewrite brought, profile `5.10`: one walk for each fault. Later generations replace parts of it. */
 import type { Op } from '#port';
 import type { Level, Phys } from '../machine/address.ts';
 import type { Descriptor } from '../machine/descriptor.ts';
@@ -13,18 +13,32 @@ import {
 } from '../pgtable/stage2-attributes.ts';
 import { stage2Flush } from '../pgtable/stage2-flush.ts';
 import { stage2Destroy } from '../pgtable/stage2-init.ts';
-import { stage2Map } from '../pgtable/stage2-map.ts';
+import { stage2Map, type MapRequest } from '../pgtable/stage2-map.ts';
 import { Prot } from '../pgtable/stage2-prot.ts';
 import { stage2Unmap } from '../pgtable/stage2-unmap.ts';
+import { cleanForFault } from './generations/fault-cleaning.ts';
 import { ladderLevel, type SlotPlace } from './mapping-size.ts';
+import type { MmuLockSide } from './mmu-lock.ts';
 import type {
   DevicePage,
   FaultClass,
   FaultMapping,
+  SplitRange,
   Stage2Operations,
 } from './stage2-operations.ts';
 
 export class RewrittenStage2 implements Stage2Operations {
+  readonly youngSide: MmuLockSide = 'write';
+
+  faultSide(_fault: FaultClass): MmuLockSide {
+    return 'write';
+  }
+
+  /** An entry of the start level. */
+  chunkBytes(pgt: Stage2Pgtable): number {
+    return pgt.geometry.sizeOf(pgt.startLevel);
+  }
+
   hugetlbLevel(place: SlotPlace, hugeBytes: number): Level {
     return ladderLevel(place, hugeBytes);
   }
@@ -39,12 +53,33 @@ export class RewrittenStage2 implements Stage2Operations {
 
   /** Only permissions are missing if the faulting leaf has the mapping's size: they are added in place (invariant 60). */
   *faultIn(pgt: Stage2Pgtable, mapping: FaultMapping): Op<Outcome> {
+    yield* this.cleanForFault(pgt, mapping);
     const { size, frame: phys, cache } = mapping;
     const ipa = Math.floor(mapping.ipa / size) * size;
     const prot = protOf(mapping);
     if (mapping.isPermission && mapping.leafSize === size)
-      return yield* stage2RelaxPerms(pgt, ipa, prot);
-    return yield* stage2Map(pgt, { ipa, size, phys, prot, cache });
+      return yield* this.relax(pgt, mapping, prot);
+    return yield* this.mapFault(pgt, { ipa, size, phys, prot, cache });
+  }
+
+  /** Step 14. */
+  protected *cleanForFault(pgt: Stage2Pgtable, mapping: FaultMapping): Op<void> {
+    yield* cleanForFault(pgt, mapping);
+  }
+
+  /** What a generation does to map the page of a fault. */
+  protected *mapFault(pgt: Stage2Pgtable, request: MapRequest): Op<Outcome> {
+    return yield* stage2Map(pgt, request);
+  }
+
+  /** What it does to add permissions to the leaf of a fault. */
+  protected *relax(pgt: Stage2Pgtable, { ipa, size }: FaultMapping, prot: number): Op<Outcome> {
+    return yield* stage2RelaxPerms(pgt, Math.floor(ipa / size) * size, prot);
+  }
+
+  /** What it does to map a page without a fault: alone in the table. */
+  protected *mapPage(pgt: Stage2Pgtable, request: MapRequest): Op<Outcome> {
+    return yield* stage2Map(pgt, request);
   }
 
   *unmap(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
@@ -59,11 +94,12 @@ export class RewrittenStage2 implements Stage2Operations {
     return yield* stage2Mkyoung(pgt, ipa);
   }
 
-  *mkold(pgt: Stage2Pgtable, ipa: number): Op<boolean> {
+  /** The first leaf of the range. */
+  *mkold(pgt: Stage2Pgtable, ipa: number, _size: number): Op<boolean> {
     return (yield* stage2Mkold(pgt, ipa)).isYoung();
   }
 
-  *isYoung(pgt: Stage2Pgtable, ipa: number): Op<boolean> {
+  *isYoung(pgt: Stage2Pgtable, ipa: number, _size: number): Op<boolean> {
     return yield* stage2IsYoung(pgt, ipa);
   }
 
@@ -74,13 +110,18 @@ export class RewrittenStage2 implements Stage2Operations {
   /** R alone, on every machine: who writes or executes the page faults once more. */
   *changePte(pgt: Stage2Pgtable, ipa: number, frame: Phys): Op<void> {
     const size = pgt.geometry.pageBytes;
-    yield* stage2Map(pgt, { ipa, size, phys: frame, prot: Prot.r, cache: null });
+    yield* this.mapPage(pgt, { ipa, size, phys: frame, prot: Prot.r, cache: null });
   }
 
   *mapDevice(pgt: Stage2Pgtable, page: DevicePage): Op<Outcome> {
     const { ipa, phys, isWritable, cache } = page;
     const prot = Prot.device | Prot.r | (isWritable ? Prot.w : 0);
-    return yield* stage2Map(pgt, { ipa, size: pgt.geometry.pageBytes, phys, prot, cache });
+    return yield* this.mapPage(pgt, { ipa, size: pgt.geometry.pageBytes, phys, prot, cache });
+  }
+
+  // oxlint-disable-next-line require-yield -- later generations have something to do.
+  *split(_pgt: Stage2Pgtable, _range: SplitRange): Op<Outcome> {
+    return 'ok';
   }
 
   /** Nothing: the table is freed outside the lock. */

@@ -13,23 +13,35 @@ import {
   event,
   load32,
   read32,
+  retryWhen,
   store64,
   write32,
   type Op,
   type Word,
 } from '#port';
 import { EventKind } from '../engine/events.ts';
-import type { Ipa, Phys, Vmid } from '../machine/address.ts';
+import type { Ipa, Level, Phys, Vmid } from '../machine/address.ts';
 import type { Cpu } from '../machine/cpu.ts';
 import { FRAME_BYTES, type FrameZone } from '../machine/frames.ts';
 import type { Geometry } from '../machine/geometry.ts';
+import { rangePieces } from '../machine/range-tlbi.ts';
 import { NO_HINT, TlbiKind, type Interconnect, type TlbiCommand } from '../machine/tlbi.ts';
+import { LOCKED } from '../pgtable/invalid-entry.ts';
 import type { LevelHint, MmOps } from '../pgtable/mm-ops.ts';
+import type { WalkSections } from './generations/walk-sections.ts';
 import { TablePages } from './table-pages.ts';
 import { VmidWord } from './vmid/vmid-allocator.ts';
 
 function wholeVmid(vmid: Vmid): TlbiCommand {
   return { kind: TlbiKind.vmid, vmid, ipa: 0 as Ipa, level: NO_HINT };
+}
+
+/** No entry. */
+const NOWHERE: Word = 0;
+
+/** What of a CPU its own agent can invalidate. */
+export interface LocalTlb {
+  invalidateLocal(command: TlbiCommand): void;
 }
 
 export class Stage2Mmu extends TablePages implements MmOps {
@@ -38,10 +50,16 @@ export class Stage2Mmu extends TablePages implements MmOps {
   readonly #lastVcpus: Word;
   readonly #cpus: number;
   readonly #walks: number;
+  readonly #metLocked: number;
+  readonly #sections: WalkSections;
+  readonly hasRangeTlbi: boolean;
+  #cpu: LocalTlb | null = null;
+  /** The locked entry that the last walk met. */
+  #locked = NOWHERE;
 
   /**
    * `vmid`: the VM's VMID word (see vmid/); `lastVcpus`: a word for each of `cpus`, for the vCPU that ran there last, plus 1; `walks`: offset of the
-   * counter of software walks in the agent's statistics block.
+   * counter of software walks in the agent's statistics block, as `metLocked` that of locked entries that they met.
    */
   constructor(options: {
     readonly tables: FrameZone;
@@ -50,6 +68,9 @@ export class Stage2Mmu extends TablePages implements MmOps {
     readonly lastVcpus: Word;
     readonly cpus: number;
     readonly walks: number;
+    readonly metLocked: number;
+    readonly sections: WalkSections;
+    readonly hasRangeTlbi: boolean;
     readonly geometry: Geometry;
   }) {
     super(options.tables, options.geometry);
@@ -58,6 +79,9 @@ export class Stage2Mmu extends TablePages implements MmOps {
     this.#lastVcpus = options.lastVcpus;
     this.#cpus = options.cpus;
     this.#walks = options.walks;
+    this.#metLocked = options.metLocked;
+    this.#sections = options.sections;
+    this.hasRangeTlbi = options.hasRangeTlbi;
   }
 
   /** A VM without VMID, whose vCPUs have run nowhere. */
@@ -81,6 +105,7 @@ export class Stage2Mmu extends TablePages implements MmOps {
 
   /** A vCPU comes to a CPU: what another one left in its TLB goes (section 7.1, `cpu_context`). */
   *vcpuLoad(vcpu: number, cpu: number, physical: Cpu): Op<void> {
+    this.runOn(physical);
     const at = this.#lastVcpus + cpu * 4;
     const last = read32(at);
     write32(at, vcpu + 1);
@@ -102,14 +127,63 @@ export class Stage2Mmu extends TablePages implements MmOps {
   /** After a TLBI by IPA is complete, before the ISB. */
   protected *dropCombined(_vmid: Vmid): Op<void> {}
 
-  /** Broadcast: which CPU this agent runs on is not known here, and invalidating more is allowed. */
-  *tlbFlushIpaLocal(ipa: number, level: LevelHint): Op<void> {
-    yield* this.tlbFlushIpa(ipa, level);
+  /** The same on one CPU. */
+  protected *dropCombinedLocal(_cpu: LocalTlb, _vmid: Vmid): Op<void> {}
+
+  /** The CPU on which this agent runs a vCPU: its TLB is the one that local invalidations are for. */
+  runOn(cpu: LocalTlb): void {
+    this.#cpu = cpu;
   }
 
-  /** The whole VMID: the machine has no FEAT_TLBIRANGE. */
-  *tlbFlushRange(): Op<void> {
-    yield* this.tlbFlushVmid();
+  *tlbFlushIpaLocal(ipa: number, level: LevelHint): Op<void> {
+    if (this.#cpu === null) throw new Error('a local invalidation by an agent without a CPU');
+    yield* barrier(Barrier.dsbNsh);
+    const vmid = yield* this.vmid();
+    this.#cpu.invalidateLocal({ kind: TlbiKind.ipa, vmid, ipa: ipa as Ipa, level });
+    yield* barrier(Barrier.dsbNsh);
+    yield* this.dropCombinedLocal(this.#cpu, vmid);
+    yield* barrier(Barrier.isb);
+  }
+
+  /** Pieces that the architecture can name, or the whole VMID without FEAT_TLBIRANGE. */
+  *tlbFlushRange(ipa: number, bytes: number): Op<void> {
+    if (!this.hasRangeTlbi) {
+      yield* this.tlbFlushVmid();
+      return;
+    }
+    yield* barrier(Barrier.dsbIshst);
+    const { pageBytes } = this.geometry;
+    const vmid = yield* this.vmid();
+    for (const piece of rangePieces(vmid, { ipa, bytes, pageBytes }))
+      yield* this.interconnect.tlbi(piece);
+    yield* this.interconnect.dsbIsh();
+    yield* this.dropCombined(vmid);
+    yield* barrier(Barrier.isb);
+  }
+
+  override *freeUnlinkedTable(table: Word, level: Level): Op<void> {
+    this.#sections.defer(table, level);
+  }
+
+  override *rcuReadLock(): Op<boolean> {
+    return yield* this.#sections.readLock();
+  }
+
+  override *rcuReadUnlock(): Op<void> {
+    yield* this.#sections.readUnlock();
+  }
+
+  override metLocked(entry: Word): void {
+    count(this.#metLocked, 1);
+    this.#locked = entry;
+  }
+
+  /** After a fault whose walk met a locked entry, and once nothing is held: while that is not made, the guest would only fault again. */
+  *awaitMade(): Op<void> {
+    const entry = this.#locked;
+    if (entry === NOWHERE) return;
+    this.#locked = NOWHERE;
+    yield* retryWhen(entry, LOCKED.lo);
   }
 
   *tlbFlushVmid(): Op<void> {

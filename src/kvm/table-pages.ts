@@ -8,13 +8,11 @@ import { stage2FreeUnlinked } from '../pgtable/parallel/unlinked.ts';
 
 export class TablePages implements TableMemory {
   protected readonly zone: FrameZone;
-  readonly #geometry: Geometry;
-  /** The machine has no FEAT_TLBIRANGE. */
-  readonly hasRangeTlbi = false;
+  protected readonly geometry: Geometry;
 
   constructor(zone: FrameZone, geometry: Geometry) {
     this.zone = zone;
-    this.#geometry = geometry;
+    this.geometry = geometry;
   }
 
   wordOf(address: Phys): Word {
@@ -44,15 +42,18 @@ export class TablePages implements TableMemory {
     }
   }
 
-  /** At once: nothing walks beside another until a profile takes the lock's read side. */
+  /** At once: nobody else is in the table. */
   *freeUnlinkedTable(table: Word, level: Level): Op<void> {
-    yield* stage2FreeUnlinked({ geometry: this.#geometry, ops: this }, table, level);
+    yield* stage2FreeUnlinked({ geometry: this.geometry, ops: this }, table, level);
   }
 
-  /** Nothing to hold up: see `freeUnlinkedTable`. */
-  rcuReadLock(): boolean {
-    return true;
+  /** No shared walk: see `freeUnlinkedTable`. */
+  // oxlint-disable-next-line require-yield -- the interface allows sections that do yield.
+  *rcuReadLock(): Op<boolean> {
+    return false;
   }
 
-  rcuReadUnlock(): void {}
+  *rcuReadUnlock(): Op<void> {}
+
+  metLocked(_entry: Word): void {}
 }

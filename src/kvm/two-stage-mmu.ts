@@ -9,15 +9,20 @@
  *
  * (This machine performs commands in the order of its ring, so it cannot show that schedule.)
  */
-import type { Op } from '#port';
+import { Barrier, barrier, type Op } from '#port';
 import type { Asid, Va, Vmid } from '../machine/address.ts';
 import { TlbiKind } from '../machine/tlbi.ts';
-import { Stage2Mmu } from './stage2-mmu.ts';
+import { Stage2Mmu, type LocalTlb } from './stage2-mmu.ts';
 
 export class TwoStageMmu extends Stage2Mmu {
   protected override *dropCombined(vmid: Vmid): Op<void> {
     const kind = TlbiKind.stage1;
     yield* this.interconnect.tlbi({ kind, vmid, va: 0 as Va, asid: 0 as Asid });
     yield* this.interconnect.dsbIsh();
+  }
+
+  protected override *dropCombinedLocal(cpu: LocalTlb, vmid: Vmid): Op<void> {
+    cpu.invalidateLocal({ kind: TlbiKind.stage1, vmid, va: 0 as Va, asid: 0 as Asid });
+    yield* barrier(Barrier.dsbNsh);
   }
 }

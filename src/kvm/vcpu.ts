@@ -10,7 +10,7 @@ import { Registers, type RegisterValue } from './registers.ts';
 
 /** An exception that the host injected into the guest. */
 export interface Injection {
-  readonly exception: 'prefetchAbort' | 'dataAbort' | 'systemError';
+  readonly exception: 'prefetchAbort' | 'dataAbort' | 'addressSizeFault' | 'systemError';
   /** FAR of an abort; an SError has none. */
   readonly far: number | null;
 }

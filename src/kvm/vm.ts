@@ -9,19 +9,25 @@ import type { MachineFeatures } from '../machine/features.ts';
 import type { PhysicalMemory } from '../machine/frames.ts';
 import { LAST_LEVEL, type Geometry } from '../machine/geometry.ts';
 import { decodeVtcr, encodeVttbr, type Stage2Registers } from '../machine/vtcr.ts';
-import type { SpinLock } from '../locking/spin-lock.ts';
+import { stage2FreeUnlinked } from '../pgtable/parallel/unlinked.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
 import type { Stage2Config } from '../pgtable/stage2-init.ts';
 import type { AbortPolicy } from './abort-policy.ts';
 import type { DirtyLogMode } from './dirty-log.ts';
 import type { HostMemory } from './host/host-memory.ts';
+import type { BlockSplitter } from './generations/eager-split.ts';
+import type { SlotPreparation } from './generations/slot-preparation.ts';
+import type { InvalidationGate } from './generations/invalidation-gate.ts';
 import type { Memslots } from './memslots.ts';
+import type { MmuLock } from './mmu-lock.ts';
 import type { Notifier } from './notifier.ts';
 import type { Stage2Mmu } from './stage2-mmu.ts';
 import type { Stage2Operations } from './stage2-operations.ts';
 import type { Stage2Root } from './stage2-root.ts';
 import type { Twin } from './twin.ts';
 import type { UserAreas } from './user-areas.ts';
+import type { UserMemAbort } from './user-mem-abort.ts';
+import type { WalkSections } from './generations/walk-sections.ts';
 
 /** What a VM is made of. */
 export interface VmParts {
@@ -32,8 +38,16 @@ export interface VmParts {
   readonly memory: PhysicalMemory;
   readonly mmu: Stage2Mmu;
   readonly stage2: Stage2Operations;
-  readonly mmuLock: SpinLock;
+  readonly faults: UserMemAbort;
+  readonly mmuLock: MmuLock;
+  /** What becomes of blocks where dirty pages are logged. */
+  readonly splitter: BlockSplitter;
+  /** What a slot that comes is looked at for. */
+  readonly preparation: SlotPreparation;
+  /** Of shared walks. */
+  readonly sections: WalkSections;
   readonly notifier: Notifier;
+  readonly gate: InvalidationGate;
   readonly memslots: Memslots;
   readonly dirtyLogMode: DirtyLogMode;
   readonly areas: UserAreas;
@@ -77,6 +91,13 @@ export class Vm {
     yield* root.clear();
     yield* mmuLock.unlock();
     if (pgt !== null) yield* stage2.destroy(pgt);
+  }
+
+  /** Frees the tables that this agent replaced by blocks, once no walk can be in them. Nothing may be held: this may sleep. */
+  *freeDetached(): Op<void> {
+    const { sections, geometry, mmu } = this.parts;
+    for (const { table, level } of yield* sections.takeExpired())
+      yield* stage2FreeUnlinked({ geometry, ops: mmu }, table, level);
   }
 
   /** The live table, or null after teardown. To be read again after every drop of `mmu_lock`. */

@@ -24,6 +24,7 @@ import type { MachineFeatures } from './features.ts';
 import type { PhysicalMemory } from './frames.ts';
 import { LAST_LEVEL, type Geometry } from './geometry.ts';
 import { HardwareWalker, addressField, stage2Regime, type Stage2Regime } from './hardware-walk.ts';
+import { piecePages } from './range-tlbi.ts';
 import { FSC, FaultRecord } from './syndrome.ts';
 import {
   IN_HOST,
@@ -268,12 +269,20 @@ export class Cpu {
   #invalidate(command: TlbiCommand): void {
     if ('va' in command) this.combined.perform(command);
     else if (command.kind === TlbiKind.ipa) this.#invalidateIpa(command);
+    else if (command.kind === TlbiKind.range) this.#invalidateRange(command);
     else if (command.kind === TlbiKind.all) this.#invalidateAll();
     else {
       this.tlb.invalidateVmid(command.vmid);
       this.walkCache.invalidateVmid(command.vmid);
       this.combined.invalidateVmid(command.vmid);
     }
+  }
+
+  /** Whatever translates an address of the range, or leads to one. */
+  #invalidateRange(command: Stage2Command): void {
+    const end = command.ipa + piecePages(command) * this.#geometry.pageBytes;
+    this.tlb.invalidateRange(command.ipa, end, command.vmid);
+    this.walkCache.invalidateRange(command.ipa, end, command.vmid);
   }
 
   #invalidateAll(): void {

@@ -11,6 +11,8 @@ export interface MachineFeatures {
   readonly fwb: boolean;
   /** FEAT_XNX: XN has two bits. */
   readonly xnx: boolean;
+  /** FEAT_TLBIRANGE: TLBs are invalidated by range. */
+  readonly tlbiRange: boolean;
   /** CTR_EL0.DIC: what was written can be executed without invalidating instructions. */
   readonly dic: boolean;
 }
@@ -22,6 +24,7 @@ export const ARMV8_0: MachineFeatures = {
   vmidBits: 8,
   fwb: false,
   xnx: false,
+  tlbiRange: false,
   dic: false,
 };
 

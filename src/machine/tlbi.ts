@@ -41,6 +41,8 @@ export const TlbiKind = {
   vmid: 2,
   /** Everything: ALLE1IS. */
   all: 3,
+  /** Stage-2 entries of a range of IPAs, without a hint: RIPAS2E1IS. */
+  range: 8,
   /** Stage-1 and combined entries of a VMID: VMALLE1IS. */
   stage1: 4,
   /** Those of one VA and ASID, and global ones of the VA: VAE1IS. */
@@ -57,11 +59,17 @@ export const NO_HINT = 0;
 export type TlbiCommand = Stage2Command | Stage1Command;
 
 export interface Stage2Command {
-  readonly kind: typeof TlbiKind.ipa | typeof TlbiKind.vmid | typeof TlbiKind.all;
+  readonly kind:
+    | typeof TlbiKind.ipa
+    | typeof TlbiKind.vmid
+    | typeof TlbiKind.all
+    | typeof TlbiKind.range;
   readonly vmid: Vmid;
   readonly ipa: Ipa;
-  /** Level of the leaf that was removed or changed, or {@link NO_HINT}. */
+  /** Level of the leaf that was removed or changed, or {@link NO_HINT}; of kind `range` SCALE of its operand. */
   readonly level: Level | typeof NO_HINT;
+  /** Of kind `range`: NUM of its operand, 0 to 31. */
+  readonly num?: number;
 }
 
 /** A command that reaches no stage-2 entry. */
@@ -91,6 +99,10 @@ const PAGE_INVERSE = 1 / PAGE_4K;
  */
 const IPA_PAGE_HI = 0xff;
 const LEVEL_SHIFT = 8;
+/** NUM of a range: two bits above the level, the others below its kind. */
+const NUM_LOW_SHIFT = 10;
+const NUM_LOW_BITS = 2;
+const NUM_LOW_MASK = 3;
 const VA_PAGE_HI = 0xf;
 const ASID_SHIFT = 4;
 const ASID_MASK = 0xff;
@@ -113,6 +125,7 @@ export interface InterconnectLayout {
 export interface TlbiStatistics {
   readonly byIpa: number;
   readonly local: number;
+  readonly range: number;
   readonly vmid: number;
   readonly all: number;
   readonly stage1: number;
@@ -177,7 +190,8 @@ export class Interconnect {
   *read(sequence: number): Op<TlbiCommand> {
     const pageLo = yield* load64(this.#slot(sequence), Order.once);
     const head = high();
-    const kind = (head >>> KIND_SHIFT) as TlbiKind;
+    const field = head >>> KIND_SHIFT;
+    const kind = Math.min(field, TlbiKind.range) as TlbiKind;
     const vmid = ((head >>> VMID_SHIFT) & 0xffff) as Vmid;
     if (kind === TlbiKind.stage1 || kind === TlbiKind.va || kind === TlbiKind.asid)
       return {
@@ -191,13 +205,17 @@ export class Interconnect {
       level: ((head >>> LEVEL_SHIFT) & 3) as Level,
       vmid,
       ipa: addressOf(head & IPA_PAGE_HI, pageLo) as Ipa,
+      ...(kind === TlbiKind.range ? { num: numOf(head) } : {}),
     };
   }
 
   *#write(sequence: number, command: TlbiCommand): Op<void> {
     const page = pageOf(command);
     const field = fieldOf(command) << ('va' in command ? ASID_SHIFT : LEVEL_SHIFT);
-    const head = (command.kind << KIND_SHIFT) | (command.vmid << VMID_SHIFT) | field;
+    const num = 'num' in command ? (command.num ?? 0) : 0;
+    const kind = (command.kind + (num >>> NUM_LOW_BITS)) << KIND_SHIFT;
+    const head =
+      kind | ((num & NUM_LOW_MASK) << NUM_LOW_SHIFT) | (command.vmid << VMID_SHIFT) | field;
     yield* store64(this.#slot(sequence), page | 0, head | highHalf(page), Order.once);
   }
 
@@ -207,6 +225,7 @@ export class Interconnect {
 
   #counterOf(kind: TlbiKind): number {
     if (kind === TlbiKind.ipa) return this.statistics.byIpa;
+    if (kind === TlbiKind.range) return this.statistics.range;
     if (kind === TlbiKind.vmid) return this.statistics.vmid;
     return kind === TlbiKind.all ? this.statistics.all : this.statistics.stage1;
   }
@@ -224,6 +243,11 @@ function pageOf(command: TlbiCommand): number {
 
 function addressOf(pageHi: number, pageLo: number): number {
   return (pageHi * HIGH_WEIGHT + (pageLo >>> 0)) * PAGE_4K;
+}
+
+function numOf(head: number): number {
+  const above = (head >>> KIND_SHIFT) - TlbiKind.range;
+  return (above << NUM_LOW_BITS) | ((head >>> NUM_LOW_SHIFT) & NUM_LOW_MASK);
 }
 
 /** The answer of a CPU in guest mode that has performed the first `sequence` commands (modulo 2^31). */

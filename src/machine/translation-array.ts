@@ -70,6 +70,14 @@ export class TranslationArray {
     }
   }
 
+  /** Drops every entry of `vmid` that covers an address of [`first`, `end`). */
+  invalidateRange(first: number, end: number, vmid: Vmid): void {
+    this.forEach((address, level, owner) => {
+      const isInside = address < end && address + this.#geometry.sizeOf(level) > first;
+      if (isInside && owner === vmid) this.invalidate(address, level, vmid);
+    });
+  }
+
   /** Evicts whatever is in one set; `choice` is taken modulo their number. */
   evict(choice: number): void {
     write32(this.#base + (choice & (this.#sets - 1)) * TRANSLATION_BYTES + KEY, 0);
@@ -80,7 +88,7 @@ export class TranslationArray {
       write32(this.#base + set * TRANSLATION_BYTES + KEY, 0);
   }
 
-  /** Every valid entry: `visit(address, level, vmid, lo, hi)`. For checks while nothing runs. */
+  /** Every valid entry: `visit(address, level, vmid, lo, hi)`. */
   forEach(
     visit: (address: number, level: Level, vmid: Vmid, lo: number, hi: number) => void,
   ): void {

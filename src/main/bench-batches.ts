@@ -1,5 +1,5 @@
 /** Times batches that run on worker threads, by tinybench: the worker measures, so that no message is part of a figure. */
-import { DEFAULT_PROFILE } from '../kvm/profile.ts';
+import { DEFAULT_PROFILE, type ProfileName } from '../kvm/profile.ts';
 import { Bench } from 'tinybench';
 import { PLAIN_4K } from '../machine/shape.ts';
 import type { BenchTask } from '../workers/bench-entry.ts';
@@ -9,7 +9,7 @@ import type { Scenario } from '../workers/scenario.ts';
 import type { BenchSize } from './bench.ts';
 import { AgentPool } from './pool.ts';
 import type { BenchResult } from './result.ts';
-import { createSharedWorld } from './shared-world.ts';
+import { createSharedWorld, type SharedWorld } from './shared-world.ts';
 
 /** Pages and base of the slot that benchmarks use. */
 const PAGE_BYTES = 4096;
@@ -19,6 +19,8 @@ const NEVER = new AbortController().signal;
 /** One benchmark: what is done to every page of a share of memory, by each vCPU. */
 export interface BatchBench {
   readonly name: string;
+  /** The default profile unless said otherwise. */
+  readonly kvm?: ProfileName;
   readonly port: 'wasm' | 'js';
   readonly vcpus: number;
   readonly batch: 'guest' | PgtableOperation;
@@ -31,13 +33,13 @@ export interface BatchBench {
 
 /** A scenario whose one slot gives each vCPU `pages` pages. Only a guest touches what is in them. */
 function benchScenario(
-  bench: Pick<BatchBench, 'vcpus' | 'pages' | 'rounds' | 'name' | 'batch'>,
+  bench: Pick<BatchBench, 'vcpus' | 'pages' | 'rounds' | 'name' | 'batch' | 'kvm'>,
 ): Scenario {
   const pages = bench.pages * bench.vcpus;
   return {
     name: bench.name,
     description: '',
-    kvm: DEFAULT_PROFILE,
+    kvm: bench.kvm ?? DEFAULT_PROFILE,
     twin: false,
     vcpus: bench.vcpus,
     machine: PLAIN_4K,
@@ -71,7 +73,7 @@ interface Timed {
 }
 
 /** What a figure is called. */
-type Label = Pick<BatchBench, 'name' | 'vcpus' | 'operations'> & {
+type Label = Pick<BatchBench, 'name' | 'vcpus' | 'operations' | 'kvm'> & {
   readonly port: NonNullable<BenchResult['port']>;
 };
 
@@ -95,7 +97,7 @@ function resultOf(label: Label, bench: Bench): BenchResult {
   const { p50, p99, min } = result.latency;
   return {
     name: label.name,
-    kvm: DEFAULT_PROFILE,
+    kvm: label.kvm ?? DEFAULT_PROFILE,
     vcpus: label.vcpus,
     port: label.port,
     unit: 'ns',
@@ -111,14 +113,16 @@ interface Runner extends Timed {
 }
 
 /** All vCPUs and the host agent in one world. */
-class GuestRunner implements Runner {
+export class GuestRunner implements Runner {
+  readonly shared: SharedWorld;
   readonly #pool: AgentPool;
   readonly #tasks: readonly BenchTask[];
   readonly #vcpus: number;
 
   constructor(batch: BatchBench) {
     const scenario = benchScenario(batch);
-    const { memory, layout } = createSharedWorld(scenario);
+    this.shared = createSharedWorld(scenario);
+    const { memory, layout } = this.shared;
     const threads = mainAgent(layout);
     this.#vcpus = batch.vcpus;
     this.#pool = new AgentPool({ threads, port: batch.port, entry: 'bench-entry', memory });

@@ -4,6 +4,7 @@ import { benchExplore } from './bench-explore.ts';
 import { benchFault } from './bench-fault.ts';
 import { benchLocks } from './bench-locks.ts';
 import { benchPgtable } from './bench-pgtable.ts';
+import { benchProtocol } from './bench-protocol.ts';
 import { benchSeam } from './bench-seam.ts';
 import type { BenchDocument, BenchResult } from './result.ts';
 import type { Output } from './run-options.ts';
@@ -39,6 +40,7 @@ const GROUPS: Readonly<Record<string, Group>> = {
   fault: benchFault,
   locks: benchLocks,
   pgtable: benchPgtable,
+  protocol: benchProtocol,
   seam: benchSeam,
 };
 

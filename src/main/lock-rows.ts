@@ -13,15 +13,18 @@ export const LOCK_ROWS: readonly LockRow[] = [
   ...LOCK_NAMES.map((name): LockRow => {
     return { name, mode: 'spin', type: 'spinlock', at: STATISTICS.locks[name] };
   }),
-  ...RW_LOCK_NAMES.flatMap((name) => bothModes(name, 'rwsem', STATISTICS.rwLocks[name])),
+  ...RW_LOCK_NAMES.flatMap((name) =>
+    bothModes(name, name === 'mmu_lock' ? 'rwlock' : 'rwsem', STATISTICS.rwLocks[name]),
+  ),
   { name: 'slots_lock', mode: 'mutex', type: 'mutex', at: STATISTICS.slotsLock },
   ...bothModes('slots_srcu', 'srcu', STATISTICS.slotsSrcu),
   { name: 'userfault_queue', mode: 'spin', type: 'spinlock', at: STATISTICS.userfaultLock },
+  ...bothModes('tables_rcu', 'rcu', STATISTICS.tablesRcu),
 ];
 
 function bothModes(
   name: string,
-  type: 'rwsem' | 'srcu',
+  type: 'rwsem' | 'rwlock' | 'srcu' | 'rcu',
   { read, write }: ReadWriteStatistics,
 ): LockRow[] {
   return [

@@ -25,7 +25,7 @@ export const exitStatus = {
 } as const;
 
 const seedsMax = 1_000_000;
-const benchmarks = ['explore', 'fault', 'locks', 'pgtable', 'seam'] as const;
+const benchmarks = ['explore', 'fault', 'locks', 'pgtable', 'protocol', 'seam'] as const;
 
 interface RunFlags {
   readonly kvm: ProfileName;

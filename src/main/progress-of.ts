@@ -22,6 +22,9 @@ export function progressOf(
     (total, name) => total + sum(STATISTICS.faults[name].faults),
     0,
   );
-  const steps = accesses + faults + sum(STATISTICS.locks.mmu_lock.acquisitions);
+  const { locks, rwLocks } = STATISTICS;
+  const { read, write } = rwLocks.mmu_lock;
+  const taken = [locks.mmu_lock, read, write].map(({ acquisitions }) => sum(acquisitions));
+  const steps = taken.reduce((total, times) => total + times, accesses + faults);
   return { round: read32(layout.words.rounds), accesses, faults, steps };
 }

@@ -1,6 +1,7 @@
 import Table from 'cli-table3';
 import type {
   BenchDocument,
+  BenchResult,
   Environment,
   ExploreResult,
   ExploreViolation,
@@ -40,18 +41,29 @@ export function runReport(result: RunResult): string {
 
 /** A benchmark as a text for people, ending in a newline. */
 export function benchReport(document: BenchDocument): string {
+  const generations = new Set(document.results.map(({ kvm }) => kvm));
   const rows = document.results.map((row) => [
-    row.port === undefined ? row.name : `${row.name} (${row.port})`,
+    nameOfBench(row, generations.size > 1),
     String(row.vcpus),
     figure(row.p50, row.unit),
     figure(row.p99, row.unit),
     figure(row.min, row.unit),
-    Object.entries(row.ratioTo)
-      .map(([name, ratio]) => `${ratio.toFixed(2)}x ${name}`)
-      .join(', '),
+    againstOf(row),
   ]);
   const text = table(['benchmark', 'vCPUs', 'p50', 'p99', 'min', 'against'], rows, [0, 5]);
   return [text, '', environmentLine(document.environment), ''].join('\n');
+}
+
+/** The profile, where there are several, or the port. */
+function nameOfBench({ name, kvm, port }: BenchResult, areSeveral: boolean): string {
+  if (areSeveral) return `${name} (${kvm})`;
+  return port === undefined ? name : `${name} (${port})`;
+}
+
+function againstOf({ ratioTo, perSecond }: BenchResult): string {
+  const ratios = Object.entries(ratioTo).map(([name, ratio]) => `${ratio.toFixed(2)}x ${name}`);
+  const rate = perSecond === undefined ? [] : [`${number(Math.round(perSecond))} per second`];
+  return [...rate, ...ratios].join(', ');
 }
 
 /** An exploration as a text for people, ending in a newline. */

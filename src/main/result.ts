@@ -38,7 +38,7 @@ export interface LockTimes extends Percentiles {
 export interface LockResult {
   readonly name: string;
   readonly mode: 'read' | 'write' | 'spin' | 'mutex';
-  readonly type: 'spinlock' | 'mutex' | 'rwsem:R' | 'rwsem:W' | 'srcu:R' | 'srcu:W';
+  readonly type: 'spinlock' | 'mutex' | `${'rwsem' | 'rwlock' | 'srcu' | 'rcu'}:${'R' | 'W'}`;
   readonly acquisitions: number;
   readonly contended: number;
   readonly waitNs: LockTimes;
@@ -213,6 +213,8 @@ export interface BenchResult {
   readonly min: number;
   readonly ratioTo: Readonly<Record<string, number>>;
   readonly port?: 'wasm' | 'js' | 'explore' | 'native';
+  /** Operations per second of all vCPUs together, at the p50. */
+  readonly perSecond?: number;
 }
 
 /** The document of `faultline bench`. */

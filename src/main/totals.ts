@@ -83,11 +83,11 @@ export class Totals {
   }
 
   tlbi(): RunResult['tlbi'] {
-    const { byIpa, local, vmid, all } = STATISTICS.tlbi;
+    const { byIpa, local, range, vmid, all } = STATISTICS.tlbi;
     return {
       byIpa: this.counter(byIpa),
       local: this.counter(local),
-      range: 0,
+      range: this.counter(range),
       vmid: this.counter(vmid),
       all: this.counter(all),
     };

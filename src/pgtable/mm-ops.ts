@@ -57,8 +57,10 @@ export interface MmOps extends TableMemory {
   walkBegin(): void;
   walkEnd(): void;
   /** Brackets a shared walk: what was given to `freeUnlinkedTable` since stays until its end. False: there is no read section. */
-  rcuReadLock(): boolean;
-  rcuReadUnlock(): void;
+  rcuReadLock(): Op<boolean>;
+  rcuReadUnlock(): Op<void>;
+  /** A shared walk met a locked entry, which somebody is about to make: whoever repeats the walk may wait for that. */
+  metLocked(entry: Word): void;
 }
 
 /** Where map takes its table pages from, which it gives back by `MmOps.putPage`. */

@@ -82,12 +82,12 @@ export function* walk(pgt: Pgtable, addr: number, size: number, visitor: Visitor
   if (pgt.pgd === NO_PGD) return 'invalid';
   const { ops } = pgt;
   const isShared = (visitor.flags & WalkFlag.shared) !== 0;
-  if (isShared && !ops.rcuReadLock()) return 'notPermitted';
+  if (isShared && !(yield* ops.rcuReadLock())) return 'notPermitted';
   ops.walkBegin();
   const root = ops.wordOf(pgt.pgd);
   const outcome = yield* new Walk(pgt, visitor, start, end).run(root, pgt.startLevel);
   ops.walkEnd();
-  if (isShared) ops.rcuReadUnlock();
+  if (isShared) yield* ops.rcuReadUnlock();
   return outcome;
 }
 

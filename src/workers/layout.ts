@@ -13,6 +13,7 @@ import { GRANT_BYTES, placesOf, type RunQueueLayout } from '../kvm/run-queue.ts'
 import { CACHE_PAGES } from '../kvm/table-page-cache.ts';
 import { CPU_VMID_BYTES, vmidMapBytes, type VmidLayout } from '../kvm/vmid/vmid-allocator.ts';
 import { Mutex } from '../locking/mutex.ts';
+import { Rcu } from '../locking/rcu.ts';
 import { RwLock } from '../locking/rw-lock.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
 import { Srcu } from '../locking/srcu.ts';
@@ -83,6 +84,8 @@ type VmKeys =
   | 'slots'
   | 'slotsLock'
   | 'slotsSrcu'
+  | 'tablesRcu'
+  | 'splitCache'
   | 'memslots'
   | 'host'
   | 'slotLogs'
@@ -95,6 +98,7 @@ const VM_WORDS = [
   'twinDifferences',
   'notifierSequence',
   'notifierCount',
+  'invalidationsOpen',
   'slotsGeneration',
   'mappingsTaken',
   'logActions',
@@ -132,6 +136,8 @@ export interface Layout {
   readonly memcaches: Word;
   /** Of every vCPU, where the scenario has dirty rings. */
   readonly dirtyRings: readonly DirtyRingLayout[];
+  /** The VM's cache for splitting blocks. */
+  readonly splitCache: Word;
   readonly slots: readonly SlotLayout[];
   readonly slotsLock: Word;
   readonly slotsSrcu: Word;
@@ -147,6 +153,8 @@ export interface Layout {
   readonly tableZone: ZoneLayout;
   /** Registers of the slots that are devices. */
   readonly deviceZone: ZoneLayout;
+  /** Read sections of shared walks. */
+  readonly tablesRcu: Word;
   /** What the VMs after the first have for themselves. */
   readonly otherVms: readonly Pick<Layout, VmKeys>[];
   /** As many frames as there are pages, if the host swaps any out. */
@@ -257,6 +265,7 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     lastVcpus: space.take(cpus * 4),
     memcaches: space.take(vcpus * lines(MEMCACHE_BYTES)),
     dirtyRings: dirtyRings(space, scenario),
+    splitCache: space.take(MEMCACHE_BYTES),
     slots: slotLayouts(scenario, areas),
     slotsLock: space.take(Mutex.bytes(agents)),
     slotsSrcu: space.take(Srcu.bytes(agents)),
@@ -265,6 +274,7 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
     pages,
     host: hostMemoryLayout(space, { geometry, vmas: areas, frames: guestFrames(scenario) }),
     log: space.takePages(vcpus * pages * LOG_ENTRY_BYTES),
+    tablesRcu: space.take(Rcu.bytes(agents)),
     tableZone: zone(space, {
       base: TABLE_RAM_BASE,
       frames: tableFrames(scenario),
@@ -318,6 +328,8 @@ function otherVmsOf(
       slots: slotLayouts(scenario, areas),
       slotsLock: space.take(Mutex.bytes(agents)),
       slotsSrcu: space.take(Srcu.bytes(agents)),
+      tablesRcu: space.take(Rcu.bytes(agents)),
+      splitCache: space.take(MEMCACHE_BYTES),
       memslots: memslotsLayout(space, scenario, words),
       host: hostMemoryLayout(space, { geometry, vmas: areas, frames: guestFrames(scenario) }),
       slotLogs: slotLogLayouts(space, scenario),
@@ -492,7 +504,7 @@ function guestFrames(scenario: Scenario): number {
   return scenario.frames * (scenario.vms ?? 1) + scenario.vcpus;
 }
 
-/** Table pages that a run can need: full caches, the root with its alignment, and every table of every slot, wherever it is moved. */
+/** Table pages that a run can need: full caches of the vCPUs and of the VM, the root with its alignment, and every table of every slot, wherever it is moved. */
 function tableFrames(scenario: Scenario): number {
   const geometry = geometryOf(scenario.machine);
   const root = stage2Root(geometry, scenario.ipaBits);
@@ -506,7 +518,7 @@ function tableFrames(scenario: Scenario): number {
       frames += Math.ceil(slot.bytes / reach) + 1;
     }
   }
-  const caches = scenario.vcpus + moved.length;
+  const caches = scenario.vcpus + (scenario.vms ?? 1) + moved.length;
   const tables = (scenario.vms ?? 1) * (scenario.twin ? 2 : 1);
   return caches * CACHE_PAGES + tables * frames;
 }

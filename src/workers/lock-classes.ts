@@ -2,7 +2,7 @@
 import type { Word } from '#port';
 import type { LockClass } from '../locking/lock-class.ts';
 import type { Layout } from './layout.ts';
-import { LOCK_NAMES, RW_LOCK_NAMES } from './statistics.ts';
+import { LOCK_NAMES } from './statistics.ts';
 
 /** Outermost first (specification section 6); the zones' locks and page_table_lock are innermost, in the order that runs show. */
 export const LOCK_ORDER: readonly string[] = ['slots_lock', 'mmap_lock', 'mmu_lock'];
@@ -16,10 +16,15 @@ export function lockClassesOf(layout: Layout): ReadonlyMap<Word, LockClass> {
   for (const name of LOCK_NAMES) {
     classes.set(layout.locks[name], { name, kind: 'spin', holdStepsMax: HOLD_STEPS_MAX });
   }
-  for (const name of RW_LOCK_NAMES) {
-    classes.set(layout.rwLocks[name], { name, kind: 'rwsem', holdStepsMax: Infinity });
-  }
+  const { mmap_lock, mmu_lock } = layout.rwLocks;
+  classes.set(mmap_lock, { name: 'mmap_lock', kind: 'rwsem', holdStepsMax: Infinity });
+  classes.set(mmu_lock, { name: 'mmu_lock', kind: 'rwlock', holdStepsMax: HOLD_STEPS_MAX });
   classes.set(layout.slotsLock, { name: 'slots_lock', kind: 'mutex', holdStepsMax: Infinity });
+  classes.set(layout.tablesRcu, {
+    name: 'tables_rcu',
+    kind: 'rcu',
+    holdStepsMax: HOLD_STEPS_MAX,
+  });
   classes.set(layout.slotsSrcu, { name: 'slots_srcu', kind: 'srcu', holdStepsMax: Infinity });
   const queue: LockClass = { name: 'userfault_queue', kind: 'spin', holdStepsMax: HOLD_STEPS_MAX };
   for (const { lock } of layout.host.vmas.flatMap(({ userfault }) => userfault?.places ?? []))

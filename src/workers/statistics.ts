@@ -19,20 +19,22 @@ export interface FaultStatistics {
   readonly latencyNs: number;
 }
 
-/** Spin locks. */
+/** Spin locks; `mmu_lock` is one of both kinds, by the profile. */
 export const LOCK_NAMES = [
   'mmu_lock',
   'page_table_lock',
   'guest_zone',
   'table_zone',
   'swap_zone',
+  'mn_invalidate_lock',
+  'twin_lock',
   'run_queue',
   'vmid_lock',
 ] as const;
 export type LockName = (typeof LOCK_NAMES)[number];
 
 /** Reader-writer locks. */
-export const RW_LOCK_NAMES = ['mmap_lock'] as const;
+export const RW_LOCK_NAMES = ['mmap_lock', 'mmu_lock'] as const;
 export type RwLockName = (typeof RW_LOCK_NAMES)[number];
 
 /** Offsets into an agent's block. */
@@ -44,6 +46,8 @@ export interface StatisticsLayout {
   /** Times that a vCPU came to another CPU than where it ran before. */
   readonly moves: number;
   readonly walks: number;
+  /** Locked entries that the walks of faults met. */
+  readonly metLocked: number;
   readonly staleReads: number;
   /** Page index of the first stale read. */
   readonly firstStalePage: number;
@@ -63,6 +67,7 @@ export interface StatisticsLayout {
   /** Of all queues of userfaults together. */
   readonly userfaultLock: LockStatistics;
   readonly slotsSrcu: ReadWriteStatistics;
+  readonly tablesRcu: ReadWriteStatistics;
   readonly bytes: number;
 }
 
@@ -111,6 +116,7 @@ function statisticsLayout(): StatisticsLayout {
     exits: at.counter(),
     moves: at.counter(),
     walks: at.counter(),
+    metLocked: at.counter(),
     staleReads: at.counter(),
     firstStalePage: at.counter(),
     strayAccesses: at.counter(),
@@ -121,6 +127,7 @@ function statisticsLayout(): StatisticsLayout {
     tlbi: {
       byIpa: at.counter(),
       local: at.counter(),
+      range: at.counter(),
       vmid: at.counter(),
       all: at.counter(),
       stage1: at.counter(),
@@ -132,13 +139,19 @@ function statisticsLayout(): StatisticsLayout {
       guest_zone: at.lock(),
       table_zone: at.lock(),
       swap_zone: at.lock(),
+      mn_invalidate_lock: at.lock(),
+      twin_lock: at.lock(),
       run_queue: at.lock(),
       vmid_lock: at.lock(),
     },
-    rwLocks: { mmap_lock: { read: at.lock(), write: at.lock() } },
+    rwLocks: {
+      mmap_lock: { read: at.lock(), write: at.lock() },
+      mmu_lock: { read: at.lock(), write: at.lock() },
+    },
     slotsLock: at.lock(),
     userfaultLock: at.lock(),
     slotsSrcu: { read: at.lock(), write: at.lock() },
+    tablesRcu: { read: at.lock(), write: at.lock() },
   };
   return { ...layout, bytes: at.next };
 }

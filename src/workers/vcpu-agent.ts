@@ -269,7 +269,8 @@ export class VcpuAgent implements Actor {
     const { words } = this.#world.layout;
     const { postedByOthers } = this.#world.interconnect;
     const changes = CHANGES.reduce((sum, name) => sum + read32(words[name]), postedByOthers);
-    return changes + counted(STATISTICS.retried) + this.#world.failures.struck;
+    const sentBack = counted(STATISTICS.retried) + counted(STATISTICS.metLocked);
+    return changes + sentBack + this.#world.failures.struck;
   }
 
   /** Until the next access boundary the frame cannot become another page's: whose it is now is whose the access reaches. */

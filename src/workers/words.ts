@@ -30,6 +30,7 @@ export type WordName =
   | 'twinDifferences'
   | 'notifierSequence'
   | 'notifierCount'
+  | 'invalidationsOpen'
   | 'slotsGeneration'
   | 'vmid'
   | 'vmidGeneration'
@@ -146,6 +147,12 @@ export const WORDS: Readonly<Record<WordName, WordSpec>> = {
     owner: 'mmu_lock',
     writers: 'notifier start and end',
     meaning: 'invalidations open',
+    monotone: false,
+  },
+  invalidationsOpen: {
+    owner: 'mn_invalidate_lock',
+    writers: 'notifier start and end, from 5.18 on',
+    meaning: 'waitable: invalidations open, slots met or not: slots do not change meanwhile',
     monotone: false,
   },
   slotsGeneration: {

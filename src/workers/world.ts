@@ -3,8 +3,10 @@ import type { Op } from '#port';
 import { PLAIN_POLICY } from '../kvm/abort-policy.ts';
 import { HostMemory } from '../kvm/host/host-memory.ts';
 import type { Pinned } from '../kvm/host/pinned.ts';
+import { SharedTwin } from '../kvm/generations/shared-twin.ts';
+import type { InvalidationGate } from '../kvm/generations/invalidation-gate.ts';
 import { Memcache } from '../kvm/memcache.ts';
-import { KvmNotifier } from '../kvm/kvm-notifier.ts';
+import { RwMmuLock, SpinMmuLock, type MmuLock, type MmuLockKind } from '../kvm/mmu-lock.ts';
 import { Memslots, SlotFlag } from '../kvm/memslots.ts';
 import { Notifier } from '../kvm/notifier.ts';
 import { PROFILES, twinOf } from '../kvm/profile.ts';
@@ -19,6 +21,7 @@ import { ipaBitsOfType } from '../kvm/vm-type.ts';
 import type { VmidAllocator } from '../kvm/vmid/vmid-allocator.ts';
 import { Vm } from '../kvm/vm.ts';
 import { Mutex } from '../locking/mutex.ts';
+import { Rcu } from '../locking/rcu.ts';
 import { RwLock } from '../locking/rw-lock.ts';
 import { SpinLock } from '../locking/spin-lock.ts';
 import { Srcu } from '../locking/srcu.ts';
@@ -32,11 +35,11 @@ import { Speculation } from '../machine/speculation.ts';
 import { Interconnect } from '../machine/tlbi.ts';
 import { Failures } from './failures.ts';
 import { layoutOfVm, memcacheOf, vmOfAgent, type Layout, type SlotLayout } from './layout.ts';
-import { stage2Config } from '../pgtable/stage2-init.ts';
+import { stage2Config, type Stage2Config } from '../pgtable/stage2-init.ts';
 import { agesPages, movesPages, type Scenario } from './scenario.ts';
 import { requestRegionLocked } from './slot-request.ts';
 import { loadSnapshots } from './snapshot.ts';
-import { STATISTICS, type LockName } from './statistics.ts';
+import { STATISTICS, type LockName, type RwLockName } from './statistics.ts';
 
 /** VA_BITS of the kernel that the VM runs under. */
 const HOST_VA_BITS = 48;
@@ -68,9 +71,30 @@ export function worldOf(
     new FrameZone(layout.deviceZone, spinLock(layout, 'guest_zone')),
   );
   const interconnect = new Interconnect(layout.interconnect, STATISTICS.tlbi);
-  const mmuLock = spinLock(layout, 'mmu_lock');
   const { machine } = scenario;
   const geometry = geometryOf(machine);
+  const {
+    stage2,
+    faults,
+    Notifier: Subscriber,
+    gateOf,
+    ipaLimit,
+    ...profile
+  } = PROFILES[scenario.kvm];
+  const gate = gateOf({
+    count: layout.words.invalidationsOpen,
+    lock: spinLock(layout, 'mn_invalidate_lock'),
+  });
+  const mmuLock = mmuLockOf(profile.mmuLock, layout);
+  const sections = profile.sectionsOf({
+    rcu: new Rcu({
+      at: layout.tablesRcu,
+      agents: layout.agents,
+      agent,
+      statistics: STATISTICS.tablesRcu,
+    }),
+    mmuLock,
+  });
   const Mmu = scenario.stage1 === undefined ? Stage2Mmu : TwoStageMmu;
   const mmu = new Mmu({
     tables: memory.tables,
@@ -79,9 +103,11 @@ export function worldOf(
     lastVcpus: layout.lastVcpus,
     cpus: layout.runQueue.cpus,
     walks: STATISTICS.walks,
+    metLocked: STATISTICS.metLocked,
+    sections,
+    hasRangeTlbi: machine.features.tlbiRange,
     geometry,
   });
-  const { stage2, ipaLimit } = PROFILES[scenario.kvm];
   const { paBits } = machine.features;
   const kernel = {
     pageShift: machine.pageShift,
@@ -92,17 +118,7 @@ export function worldOf(
   const ipaBits = ipaBitsOfType(scenario.ipaBits, ipaLimit(kernel));
   if (ipaBits === 'invalid') throw new Error(`no VM of ${scenario.ipaBits} bits of IPA`);
   const config = stage2Config(geometry, ipaBits, machine.features);
-  const twin = scenario.twin
-    ? new Twin({
-        live: stage2,
-        other: PROFILES[twinOf(scenario.kvm)].stage2,
-        config,
-        tables,
-        root: layout.words.twinRoot,
-        differences: layout.words.twinDifferences,
-        accessFlag: agesPages(scenario) ? 'ignored' : 'exact',
-      })
-    : null;
+  const twin = scenario.twin ? twinFor(scenario, layout, config, tables) : null;
   const host = hostMemoryOf(scenario, layout, memory.guest, { failures, agent });
   const vm = new Vm({
     geometry,
@@ -111,6 +127,7 @@ export function worldOf(
     memory,
     mmu,
     stage2: twin ?? stage2,
+    faults,
     twin,
     mmuLock,
     notifier: new Notifier({
@@ -118,7 +135,11 @@ export function worldOf(
       count: layout.words.notifierCount,
       mmuLock,
     }),
-    memslots: memslotsOf(layout, agent),
+    sections,
+    preparation: profile.preparation,
+    splitter: profile.splitterOf(new Memcache(layout.splitCache, memory.tables)),
+    gate,
+    memslots: memslotsOf(layout, agent, gate),
     dirtyLogMode: scenario.dirtyLog,
     areas: new HostAreas(host),
     policy: PLAIN_POLICY,
@@ -131,7 +152,7 @@ export function worldOf(
       ops: mmu,
     }),
   });
-  host.subscribe(new KvmNotifier(vm));
+  host.subscribe(new Subscriber(vm));
   return { scenario, layout, memory, interconnect, vm, failures };
 }
 
@@ -152,14 +173,13 @@ export function hostMemoryOf(
   frames: FrameZone,
   { failures, agent }: { readonly failures: Failures; readonly agent: number },
 ): HostMemory {
-  const { agents, rwLocks } = layout;
   const { points } = failures;
   const Host = movesPages(scenario) ? HostMemory : EagerHost;
   return new Host({
     layout: layout.host,
     frames,
     swap: new FailingZone(layout.swapZone, spinLock(layout, 'swap_zone'), points['swap-place']),
-    mmapLock: new RwLock(rwLocks.mmap_lock, agents, STATISTICS.rwLocks.mmap_lock),
+    mmapLock: rwLock(layout, 'mmap_lock'),
     pageTableLock: spinLock(layout, 'page_table_lock'),
     copies: points.copy,
     agent,
@@ -167,16 +187,47 @@ export function hostMemoryOf(
   });
 }
 
+/** A table whose faults share the lock has a twin with a lock of its own. */
+function twinFor(
+  scenario: Scenario,
+  layout: Layout,
+  config: Stage2Config,
+  tables: FrameZone,
+): Twin {
+  const { mmuLock, stage2 } = PROFILES[scenario.kvm];
+  const options = {
+    live: stage2,
+    other: PROFILES[twinOf(scenario.kvm)].stage2,
+    config,
+    tables,
+    root: layout.words.twinRoot,
+    differences: layout.words.twinDifferences,
+    accessFlag: agesPages(scenario) ? 'ignored' : 'exact',
+  } as const;
+  if (mmuLock === 'spin') return new Twin(options);
+  return new SharedTwin({ ...options, lock: spinLock(layout, 'twin_lock') });
+}
+
+function mmuLockOf(kind: MmuLockKind, layout: Layout): MmuLock {
+  if (kind === 'rw') return new RwMmuLock(rwLock(layout, 'mmu_lock'));
+  return new SpinMmuLock(spinLock(layout, 'mmu_lock'));
+}
+
+function rwLock(layout: Layout, name: RwLockName): RwLock {
+  return new RwLock(layout.rwLocks[name], layout.agents, STATISTICS.rwLocks[name]);
+}
+
 function spinLock(layout: Layout, name: LockName): SpinLock {
   return new SpinLock(layout.locks[name], layout.agents, STATISTICS.locks[name]);
 }
 
-function memslotsOf(layout: Layout, agent: number): Memslots {
+function memslotsOf(layout: Layout, agent: number, gate: InvalidationGate): Memslots {
   const { agents } = layout;
   return new Memslots({
     layout: layout.memslots,
     slotsLock: new Mutex(layout.slotsLock, agents, STATISTICS.slotsLock),
     srcu: new Srcu({ at: layout.slotsSrcu, agents, agent, statistics: STATISTICS.slotsSrcu }),
+    gate,
   });
 }
 

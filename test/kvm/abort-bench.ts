@@ -247,7 +247,7 @@ export class AbortBench {
     this.geometry = geometry;
     const isHeld = (): boolean => {
       try {
-        mmuLock.assertHeld();
+        mmuLock.assertHeldFor('read');
         return true;
       } catch {
         return false;
@@ -273,6 +273,7 @@ export class AbortBench {
       memcachePagesMin: vm.memcachePagesMin,
       pgt: () => vm.pgt(),
       isInIpaSpace: (ipa) => vm.isInIpaSpace(ipa),
+      freeDetached: () => vm.freeDetached(),
     };
   }
 

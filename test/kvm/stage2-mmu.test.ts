@@ -1,18 +1,25 @@
 /** What a VM's MMU does for the operations of 6.12 (those of 5.10 are shown by the traces and patches). */
-import { drive } from '#port';
+import { Order, drive, load32 } from '#port';
 import { expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
 import { GUEST_RAM_BASE } from '../../src/machine/frames.ts';
 import { NO_HINT, TlbiKind } from '../../src/machine/tlbi.ts';
-import type { Op } from '../../src/engine/port.ts';
+import { Barrier, type Op } from '../../src/engine/port.ts';
+import type { MmuLockSide } from '../../src/kvm/mmu-lock.ts';
+import type { Vm } from '../../src/kvm/vm.ts';
+import { PLAIN_4K } from '../../src/machine/shape.ts';
+import { MISS } from '../../src/machine/translation-array.ts';
 import { stage2Map } from '../../src/pgtable/parallel/map.ts';
 import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
 import { WalkFlag } from '../../src/pgtable/walker.ts';
-import { Guest, Lab, MIB, only, PAGE, type Seen } from '../support/lab.ts';
+import { STATISTICS } from '../../src/workers/statistics.ts';
+import { Guest, Lab, MIB, only, PAGE, RAM, type Seen } from '../support/lab.ts';
 
 const IPA = 0x4020_0000;
+/** A word of nobody. */
+const OWN = 8;
 
 const alone = (lab: Lab, op: () => Op<unknown>): readonly Seen[] => lab.run(new Scripted([]), [op]);
 
@@ -23,14 +30,39 @@ const tlbis = (events: readonly Seen[]): object[] =>
     page,
   }));
 
-test('a local invalidation is broadcast, one of a range is of the whole VMID', () => {
+function* locked(vm: Vm, side: MmuLockSide, op: () => Op<unknown>): Op<void> {
+  yield* vm.parts.mmuLock.lockFor(side);
+  yield* op();
+  yield* vm.parts.mmuLock.unlock();
+}
+
+test('a local invalidation is performed by the CPU that the agent runs on, and posted to nobody', () => {
+  const lab = new Lab();
+  const guest = new Guest(lab, 0);
+  drive(guest.touch(IPA, 'write'));
+  drive(guest.touch(IPA + PAGE, 'write'));
+  const { mmu } = guest.world.vm.parts;
+  const vmid = drive(mmu.vmid());
+  const cached = (): boolean[] =>
+    [IPA, IPA + PAGE].map((ipa) => guest.cpu.tlb.find(ipa, 3, vmid) !== MISS);
+  expect(cached()).toEqual([true, true]);
+  const events = alone(lab, () => mmu.tlbFlushIpaLocal(IPA, 3));
+  expect(tlbis(events)).toEqual([]);
+  expect(only(events, EventKind.barrier).map(({ extra }) => extra)).toEqual([
+    Barrier.dsbNsh,
+    Barrier.dsbNsh,
+    Barrier.isb,
+  ]);
+  expect(cached()).toEqual([false, true]);
+  expect(lab.counter(0, STATISTICS.tlbi.local)).toBe(1);
+  expect(() => drive(lab.view().vm.parts.mmu.tlbFlushIpaLocal(IPA, 3))).toThrow('without a CPU');
+});
+
+test('without FEAT_TLBIRANGE a range is invalidated by the whole VMID', () => {
   const lab = new Lab();
   const { mmu } = lab.world.vm.parts;
   expect(mmu.hasRangeTlbi).toBe(false);
-  expect(tlbis(alone(lab, () => mmu.tlbFlushIpaLocal(IPA, 3)))).toEqual([
-    { kind: TlbiKind.ipa, hint: 3, page: IPA / PAGE },
-  ]);
-  expect(tlbis(alone(lab, () => mmu.tlbFlushRange()))).toEqual([
+  expect(tlbis(alone(lab, () => mmu.tlbFlushRange(IPA, 3 * PAGE)))).toEqual([
     { kind: TlbiKind.vmid, hint: NO_HINT, page: 0 },
   ]);
 });
@@ -53,29 +85,78 @@ test('a guest with stage 1: after the TLBI by IPA is complete, one of all combin
   expect(tlbis(events)).toMatchObject([{ hint: 3, page: IPA / PAGE }, { page: 0 }]);
 });
 
-test('a table that a block replaced is freed, after the flush', () => {
-  const lab = new Lab();
+test('with it a range is invalidated in pieces, complete by one DSB', () => {
+  const features = { ...PLAIN_4K.features, tlbiRange: true };
+  const lab = new Lab({ machine: { ...PLAIN_4K, features } });
+  const guest = new Guest(lab, 0);
+  for (const page of [0, 2, 3]) drive(guest.touch(IPA + page * PAGE, 'write'));
+  const { mmu } = guest.world.vm.parts;
+  const vmid = drive(mmu.vmid());
+  expect(mmu.hasRangeTlbi).toBe(true);
+  const events = alone(lab, () => mmu.tlbFlushRange(IPA, 3 * PAGE));
+  const page = IPA / PAGE;
+  expect(tlbis(events)).toEqual([
+    { kind: TlbiKind.range, hint: 0, page },
+    { kind: TlbiKind.ipa, hint: NO_HINT, page: page + 2 },
+  ]);
+  expect(only(events, EventKind.dsbComplete)).toHaveLength(1);
+  expect(lab.counter(0, STATISTICS.tlbi.range)).toBe(1);
+  // The next access boundary is where the CPU performs them.
+  drive(guest.touch(RAM + 3 * MIB, 'read'));
+  const left = [0, 1, 2, 3].filter((at) => guest.cpu.tlb.find(IPA + at * PAGE, 3, vmid) !== MISS);
+  expect(left).toEqual([3]);
+});
+
+test('a table that a block replaced waits for the end of the walks that may be in it', () => {
+  const lab = new Lab({ kvm: '6.12' });
   const guest = new Guest(lab, 0);
   drive(guest.touch(IPA, 'write'));
   const used = lab.used('tables');
   const pgt = drive(guest.world.vm.pgt()) as Stage2Pgtable;
   const events = alone(lab, () =>
-    stage2Map(pgt, {
-      ipa: IPA,
-      size: 2 * MIB,
-      phys: GUEST_RAM_BASE,
-      prot: Prot.r | Prot.x,
-      cache: null,
-      flags: WalkFlag.shared,
+    locked(guest.world.vm, 'read', function* map() {
+      yield* stage2Map(pgt, {
+        ipa: IPA,
+        size: 2 * MIB,
+        phys: GUEST_RAM_BASE,
+        prot: Prot.r | Prot.x,
+        cache: null,
+        flags: WalkFlag.shared,
+      });
     }),
   );
-  expect(lab.used('tables')).toBe(used - 1);
+  expect(lab.used('tables')).toBe(used);
+  expect(only(events, EventKind.frameFree)).toEqual([]);
   expect(lab.leaf(IPA)).toEqual({ level: 2, hex: '000000008000077d' });
-  const order = events.map(({ kind }) => kind);
-  expect(order.indexOf(EventKind.dsbComplete)).toBeLessThan(order.indexOf(EventKind.frameFree));
   expect(only(events, EventKind.icacheInvalidate)).toMatchObject([
     { at: GUEST_RAM_BASE / PAGE, newLo: 2 * MIB },
   ]);
+  // Another agent is in a walk: its section has to end.
+  const other = lab.view(1).vm.parts;
+  const order: string[] = [];
+  lab.run(
+    new Scripted([
+      { agent: 1, until: ({ at }) => at === OWN },
+      { agent: 0, toEnd: true },
+    ]),
+    [
+      function* free(): Op<void> {
+        yield* guest.world.vm.freeDetached();
+        order.push(`freed ${used - lab.used('tables')}`);
+      },
+      function* walkAbout(): Op<void> {
+        yield* other.mmuLock.lockFor('read');
+        yield* other.sections.readLock();
+        yield* load32(OWN, Order.once);
+        order.push('walked');
+        yield* other.sections.readUnlock();
+        yield* other.mmuLock.unlock();
+      },
+    ],
+  );
+  expect(order).toEqual(['walked', 'freed 1']);
+  drive(guest.world.vm.freeDetached());
+  expect(lab.used('tables')).toBe(used - 1);
   // The walk of the detached table is none of the live one.
   expect(only(events, EventKind.walkBegin)).toHaveLength(1);
 });

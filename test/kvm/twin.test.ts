@@ -185,7 +185,7 @@ function perform(bench: TwinBench, { what, region, place, pages }: Command): voi
   } else if (what === 'unlog') bench.logging = false;
   else if (what === 'unmap') drive(twin.unmap(live, ipa, range));
   else if (what === 'wrprotect') drive(twin.wrprotect(live, ipa, range));
-  else if (what === 'age') drive(twin.mkold(live, ipa));
+  else if (what === 'age') drive(twin.mkold(live, ipa, page));
   else if (what === 'late') bench.fault(ipa, bench.logging ? page : size, {});
   else bench.access(ipa, size, what);
 }
@@ -258,7 +258,7 @@ function after(
 function aged(accessFlag: AccessFlagForm): TwinBench {
   const bench = after({ ...PLAIN, accessFlag }, [AT, PAGE, 'read']);
   drive(bench.twin.wrprotect(bench.live, AT, PAGE));
-  drive(bench.twin.mkold(bench.live, AT));
+  drive(bench.twin.mkold(bench.live, AT, PAGE));
   bench.fault(AT, PAGE, { isWrite: true, isPermission: true });
   return bench;
 }

@@ -109,3 +109,18 @@ test('bench explore: each strategy on each shape, schedules and steps, with trac
   );
   expect(await namesOf('explore')).toEqual(expected);
 }, 60_000);
+
+test('bench protocol: each profile, own pages and the same, against the spin lock', async () => {
+  const { results } = await bench(['protocol'], fakeIo(), { ...tiny, pages: 64 });
+  expect(results.map(({ name, kvm, vcpus }) => `${name} ${kvm} ${vcpus}`)).toEqual(
+    ['own', 'same'].flatMap((region) =>
+      [1, 2].flatMap((vcpus) =>
+        ['legacy', '5.10', '5.18', '6.12'].map((kvm) => `protocol/${region} ${kvm} ${vcpus}`),
+      ),
+    ),
+  );
+  for (const { kvm, p50, vcpus, perSecond, ratioTo } of results) {
+    expect(perSecond).toBeCloseTo((vcpus * 1e9) / p50, 3);
+    expect(Object.keys(ratioTo)).toEqual(kvm === '5.10' ? [] : ['5.10']);
+  }
+}, 60_000);

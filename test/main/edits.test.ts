@@ -38,7 +38,7 @@ const planted = {
   },
   throws: {
     file: 'src/kvm/user-mem-abort.ts',
-    find: '  // 6',
+    find: '    // 2 to 7',
     replace: "  if (request.access === 'write') throw new Error('planted bug');",
   },
   noMemory: {

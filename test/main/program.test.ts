@@ -238,7 +238,7 @@ describe('usage errors: one line that names the flag, exit status 2, nothing run
       [...storm, '--seconds', 'Infinity'],
       '--seconds: expected seconds, more than 0 and at most 86400, not "Infinity"',
     ],
-    [[...storm, '--kvm', '6.12'], '--kvm: "6.12" is not known (known: legacy, 5.10)'],
+    [[...storm, '--kvm', '6.2'], '--kvm: "6.2" is not known (known: legacy, 5.10, 5.18, 6.12)'],
     [[...storm, '--engine', 'traced'], '--engine: "traced" is not known (known: threads, explore)'],
     [[...storm, '--port', 'c'], '--port: "c" is not known (known: wasm, js)'],
     [
@@ -260,7 +260,7 @@ describe('usage errors: one line that names the flag, exit status 2, nothing run
     ],
     [
       ['bench', 'nothing'],
-      'NAME: "nothing" is not known (known: explore, fault, locks, pgtable, seam)',
+      'NAME: "nothing" is not known (known: explore, fault, locks, pgtable, protocol, seam)',
     ],
     [['start', 'now'], "too many arguments for 'start'. Expected 0 arguments but got 1: now."],
   ])('%j', async (argv, message) => {
@@ -316,7 +316,7 @@ describe('bench', () => {
     expect(all).toMatchObject({
       status: 0,
       err: 'measuring\n',
-      benches: [['explore', 'fault', 'locks', 'pgtable', 'seam']],
+      benches: [['explore', 'fault', 'locks', 'pgtable', 'protocol', 'seam']],
     });
     expect(JSON.parse(all.out)).toEqual(benchDocument);
     expect((await run(['bench', 'seam'])).benches).toEqual([['seam']]);

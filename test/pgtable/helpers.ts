@@ -105,13 +105,22 @@ export class RecordingOps implements MmOps {
     yield* barrier(Barrier.dmb);
   }
 
-  rcuReadLock(): boolean {
+  // oxlint-disable-next-line require-yield -- the interface allows sections that do yield.
+  *rcuReadLock(): Op<boolean> {
     this.log.push('shared');
     return true;
   }
 
-  rcuReadUnlock(): void {
+  // oxlint-disable-next-line require-yield -- as above.
+  *rcuReadUnlock(): Op<void> {
     this.log.push('no longer shared');
+  }
+
+  /** Locked entries that shared walks met. */
+  readonly met: Word[] = [];
+
+  metLocked(entry: Word): void {
+    this.met.push(entry);
   }
 
   walkBegin(): void {

@@ -104,11 +104,14 @@ export class El2Ops implements MmOps, TableCache {
     throw new Error('no table is replaced at hyp stage 1');
   }
 
-  rcuReadLock(): boolean {
+  // oxlint-disable-next-line require-yield -- the interface allows sections that do yield.
+  *rcuReadLock(): Op<boolean> {
     return false;
   }
 
-  rcuReadUnlock(): void {}
+  *rcuReadUnlock(): Op<void> {}
+
+  metLocked(): void {}
 
   walkBegin(): void {}
 

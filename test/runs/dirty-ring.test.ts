@@ -59,7 +59,7 @@ test.each([
     name: 'an entry left out',
     edit: {
       file: 'src/kvm/user-mem-abort.ts',
-      find: '  else yield* vcpu.ring.push({ slot: slot.id, offset: gfn - slot.baseGfn });\n',
+      find: '  else yield* ring.push({ slot: slot.id, offset: gfn - slot.baseGfn });\n',
       replace: '',
     },
     end: 'dirty-lost',

@@ -255,8 +255,8 @@ const defects: readonly (readonly [string, DirtyLogMode, SourceEdit])[] = [
     'clear',
     {
       file: 'src/kvm/user-mem-abort.ts',
-      find: 'if (vcpu.ring === null) yield* slot.markDirty(gfn);',
-      replace: 'if (vcpu.ring === null) return;',
+      find: 'if (ring === null) yield* slot.markDirty(gfn);',
+      replace: 'if (ring === null) void slot;',
     },
   ],
   [
@@ -279,8 +279,8 @@ describe('it finds', () => {
   test('no flush when a log begins, where nobody harvests', async () => {
     const edit = {
       file: DIRTY_LOG,
-      find: '  yield* vm.parts.mmu.tlbFlushVmid();\n}',
-      replace: '}',
+      find: '  yield* vm.parts.mmu.tlbFlushVmid();\n  yield* vm.parts.splitter',
+      replace: '  yield* vm.parts.splitter',
     };
     const scenario = scenarioOf({ setup: [written, between(start)], rounds: [written] });
     const result = await runSmall(scenario, { edits: [edit] });

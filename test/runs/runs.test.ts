@@ -134,7 +134,7 @@ test.each([
 test('a guest that reaches a frame of another page is told', async () => {
   const planted = {
     file: 'src/kvm/kvm-notifier.ts',
-    find: "yield* applyRangeLocked(this.#vm, ipas, 'unmap', mayBlock ? 'yielding' : 'holding');",
+    find: "yield* applyRangeLocked(this.vm, ipas, 'unmap', mayBlock ? 'yielding' : 'holding');",
     replace: 'void ipas; void mayBlock;',
   };
   const result = await runSmall(small('storm'), { edits: [planted] });
@@ -145,7 +145,7 @@ test('an edit that sleeps under mmu_lock is told, though nothing comes of it', a
   const planted = {
     file: 'src/kvm/user-mem-abort.ts',
     find: 'const mustRetry = yield*',
-    replace: 'yield* vcpu.memcache.topUp(0); const mustRetry = yield*',
+    replace: 'yield* request.memcache.topUp(0); const mustRetry = yield*',
   };
   const { violations } = await runSmall(small('demand-paging'), { edits: [planted] });
   expect(violations[0]?.verdict).toBe('lock-sleep');

@@ -67,7 +67,7 @@ test.each<readonly [string, string, SourceEdit, RegExp]>([
   [
     'the table stays when the address space ends',
     'teardown',
-    { file: 'src/kvm/kvm-notifier.ts', find: 'yield* this.#vm.freeStage2();', replace: '' },
+    { file: 'src/kvm/kvm-notifier.ts', find: 'yield* this.vm.freeStage2();', replace: '' },
     /stale-leaf/,
   ],
   [

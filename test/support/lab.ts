@@ -55,6 +55,7 @@ export class Guest {
   constructor(lab: Lab, id: number, ring: DirtyRing | null = null) {
     this.world = lab.view(id);
     this.cpu = cpuOf(this.world, id);
+    this.world.vm.parts.mmu.runOn(this.cpu);
     this.vcpu = new Vcpu({
       memcache: memcacheFor(this.world, id),
       retried: STATISTICS.retried,

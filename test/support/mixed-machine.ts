@@ -205,6 +205,9 @@ export class MixedMachine {
       lastVcpus: layout.lastVcpus,
       cpus: layout.runQueue.cpus,
       walks: STATISTICS.walks,
+      metLocked: STATISTICS.metLocked,
+      sections: parts.sections,
+      hasRangeTlbi: false,
       geometry,
     });
     const word = layout.words.stage2Root;

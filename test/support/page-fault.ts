@@ -273,6 +273,7 @@ export class PageFaultGuest {
       memcachePagesMin: vm.memcachePagesMin,
       pgt: () => vm.pgt(),
       isInIpaSpace: (ipa) => vm.isInIpaSpace(ipa),
+      freeDetached: () => vm.freeDetached(),
     };
   }
 

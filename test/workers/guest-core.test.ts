@@ -1,4 +1,5 @@
 /** Instructions of a guest to their ends, and a guest's own TLBIs. */
+import { NO_SECTIONS } from '../../src/kvm/generations/walk-sections.ts';
 import { describe, expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
 import type { Pending } from '../../src/engine/execution.ts';
@@ -280,6 +281,9 @@ function first(Mmu: typeof TwoStageMmu): string {
     lastVcpus: layout.lastVcpus,
     cpus: layout.interconnect.cpus,
     walks: STATISTICS.walks,
+    metLocked: 0,
+    sections: NO_SECTIONS,
+    hasRangeTlbi: false,
   });
   const order: string[] = [];
   function* access(): Op<void> {

@@ -297,9 +297,22 @@ test('equal scenarios have equal layouts; the host and main agents come after th
 });
 
 test('no two statistics share a place in the block', () => {
-  const { faults, locks, rwLocks, slotsLock, slotsSrcu, userfaultLock, tlbi, bytes, ...counters } =
-    STATISTICS;
-  const modes = [...Object.values(rwLocks), slotsSrcu].flatMap(({ read, write }) => [read, write]);
+  const {
+    faults,
+    locks,
+    rwLocks,
+    slotsLock,
+    slotsSrcu,
+    tablesRcu,
+    userfaultLock,
+    tlbi,
+    bytes,
+    ...counters
+  } = STATISTICS;
+  const modes = [...Object.values(rwLocks), slotsSrcu, tablesRcu].flatMap(({ read, write }) => [
+    read,
+    write,
+  ]);
   const extents = [
     ...Object.values(counters).map((at) => [at, 8] as const),
     ...Object.values(tlbi).map((at) => [at, 8] as const),

@@ -10,12 +10,30 @@ import { legacyFreePgd, legacyUnmap } from '../../pgtable/legacy/unmap.ts';
 import { legacyWrprotect } from '../../pgtable/legacy/wrprotect.ts';
 import type { Outcome } from '../../pgtable/outcome.ts';
 import type { Stage2Pgtable } from '../../pgtable/pgtable.ts';
+import { cleanForFault } from '../generations/fault-cleaning.ts';
 import { exactLevel, type SlotPlace } from '../mapping-size.ts';
-import type { DevicePage, FaultMapping, Stage2Operations } from '../stage2-operations.ts';
+import type { MmuLockSide } from '../mmu-lock.ts';
+import type {
+  DevicePage,
+  FaultMapping,
+  SplitRange,
+  Stage2Operations,
+} from '../stage2-operations.ts';
 
 export class LegacyStage2 implements Stage2Operations {
+  readonly youngSide: MmuLockSide = 'write';
+
+  faultSide(): MmuLockSide {
+    return 'write';
+  }
+
   hugetlbLevel(place: SlotPlace, hugeBytes: number): Level {
     return exactLevel(place, hugeBytes);
+  }
+
+  /** An entry of the start level. */
+  chunkBytes(pgt: Stage2Pgtable): number {
+    return pgt.geometry.sizeOf(pgt.startLevel);
   }
 
   /** On every fault: any of them may need tables. */
@@ -24,6 +42,7 @@ export class LegacyStage2 implements Stage2Operations {
   }
 
   *faultIn(pgt: Stage2Pgtable, mapping: FaultMapping): Op<Outcome> {
+    yield* cleanForFault(pgt, mapping);
     return yield* legacyFault(pgt, mapping);
   }
 
@@ -60,6 +79,11 @@ export class LegacyStage2 implements Stage2Operations {
 
   *mapDevice(pgt: Stage2Pgtable, page: DevicePage): Op<Outcome> {
     return yield* legacyIoremap(pgt, page);
+  }
+
+  // oxlint-disable-next-line require-yield -- later generations have something to do.
+  *split(_pgt: Stage2Pgtable, _range: SplitRange): Op<Outcome> {
+    return 'ok';
   }
 
   /** The whole IPA space is unmapped, entry by entry with a TLBI each, while vCPUs may still run. */

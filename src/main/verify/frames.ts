@@ -1,5 +1,6 @@
 /** Every frame of both zones is accounted for, and every reference count is what the tables say. */
 import { drive } from '#port';
+import { Memcache } from '../../kvm/memcache.ts';
 import { hostAccounts } from '../../kvm/host/accounts.ts';
 import type { HostMemory } from '../../kvm/host/host-memory.ts';
 import type { Phys } from '../../machine/address.ts';
@@ -30,7 +31,12 @@ export function* frameAccounts(
   hosts: readonly HostMemory[],
   scans: readonly TableScan[],
 ): Iterable<Finding> {
-  let cached = 0;
+  const { layout, memory } = world;
+  const ofVms = [layout, ...layout.otherVms];
+  let cached = ofVms.reduce(
+    (sum, { splitCache }) => sum + new Memcache(splitCache, memory.tables).pages,
+    0,
+  );
   for (let vcpu = 0; vcpu < world.layout.vcpus; vcpu++) cached += memcacheFor(world, vcpu).pages;
   const inTables = scans.reduce((sum, { counted }) => sum + counted.size, 0);
   const accounts = hosts.map(({ mm }) => drive(hostAccounts(mm)));

@@ -10,7 +10,7 @@ const plainAddressBits = 48;
 
 /** The machine of a workload file. Throws a UserError for one that cannot be, or cannot have a VM of so many IPA bits. */
 export function machineOf(source: YamlSource, { machine, vm }: WorkloadFile): MachineShape {
-  const { granule, lpa2, paBits, fwb, xnx, dic, vmidBits, cpus, speculation } = machine;
+  const { granule, lpa2, paBits, fwb, xnx, tlbiRange, dic, vmidBits, cpus, speculation } = machine;
   const { ipaBits } = vm;
   if (lpa2 && granule === '64K') {
     throw source.problem(['machine', 'lpa2'], 'the 64K granule has 52-bit addresses without it');
@@ -37,7 +37,7 @@ export function machineOf(source: YamlSource, { machine, vm }: WorkloadFile): Ma
   return {
     pageShift: PAGE_SHIFTS[granule],
     lpa2,
-    features: { ...ARMV8_0, paBits, fwb, xnx, dic, vmidBits, hardwareAccessFlag },
+    features: { ...ARMV8_0, paBits, fwb, xnx, tlbiRange, dic, vmidBits, hardwareAccessFlag },
     ...(cpus === undefined ? {} : { cpus }),
     speculates: speculation,
   };

@@ -47,6 +47,7 @@ export interface WorkloadFile {
     paBits: number;
     fwb: boolean;
     xnx: boolean;
+    tlbiRange: boolean;
     dic: boolean;
     cpus?: Maybe<number>;
     vmidBits: 4 | 8 | 16;
@@ -247,6 +248,7 @@ const workload: z.ZodType<WorkloadFile> = z.strictObject({
       paBits: z.literal(PA_BITS).default(48),
       fwb: z.boolean().default(false),
       xnx: z.boolean().default(false),
+      tlbiRange: z.boolean().default(false),
       dic: z.boolean().default(false),
       cpus: count.max(vcpusMax).optional(),
       vmidBits: z.literal([4, 8, 16]).default(8),

@@ -6,7 +6,7 @@ import type { Outcome } from '../outcome.ts';
 import type { Pgtable } from '../pgtable.ts';
 import { ACCESS_FLAG, ONE_LEAF, WRITE, permissionsToAdd } from '../stage2-attributes.ts';
 import { Visit, WalkFlag, walk, type VisitContext, type Visitor } from '../walker.ts';
-import { EXCLUSIVE, updateFor, type EntryUpdate } from './entry-update.ts';
+import { EXCLUSIVE, lost, updateFor, type EntryUpdate } from './entry-update.ts';
 
 /** Clears W in a range; R stays. **The caller must flush the TLB** before it relies on the result. Exclusive. */
 export function* stage2Wrprotect(pgt: Pgtable, ipa: number, size: number): Op<Outcome> {
@@ -51,7 +51,7 @@ export function* stage2Mkyoung(pgt: Pgtable, ipa: number, flags: number): Op<Des
 }
 
 /** `(old & ~clear) | set` on each valid leaf, stored only where it changes something; `again` on an invalid entry and for a lost race. */
-class AttributeUpdate implements Visitor {
+export class AttributeUpdate implements Visitor {
   readonly flags: number;
   readonly #pgt: Pgtable;
   readonly #set: Attributes;
@@ -71,13 +71,13 @@ class AttributeUpdate implements Visitor {
 
   *visit(context: VisitContext): Op<Outcome> {
     const { old, level } = context;
-    if (!old.isValid()) return 'again';
+    if (!old.isValid()) return lost(this.#pgt, context);
     this.old = old;
     this.level = level;
     const updated = old.withAttributes(this.#set, this.#clear);
     if (updated.equals(old)) return 'ok';
     if (!old.isExecutable() && updated.isExecutable()) yield* this.#invalidateCode(context);
-    return (yield* this.#update.tryStore(context, updated)) ? 'ok' : 'again';
+    return (yield* this.#update.tryStore(context, updated)) ? 'ok' : lost(this.#pgt, context);
   }
 
   /** Before the guest can execute what it wrote. */

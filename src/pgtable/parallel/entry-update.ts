@@ -24,6 +24,7 @@ import {
   type Descriptor,
 } from '../../machine/descriptor.ts';
 import { LOCKED, isCounted, isLocked } from '../invalid-entry.ts';
+import type { Outcome } from '../outcome.ts';
 import type { Pgtable, Stage2Pgtable } from '../pgtable.ts';
 import { WalkFlag, type VisitContext } from '../walker.ts';
 
@@ -87,6 +88,12 @@ export const UNLINKED: EntryUpdate = new UnlinkedUpdate();
 /** How a walk with these {@link WalkFlag} flags changes entries. */
 export function updateFor(flags: number): EntryUpdate {
   return (flags & WalkFlag.shared) === 0 ? EXCLUSIVE : SHARED;
+}
+
+/** What a walk returns whose entry somebody else had first; its owner is told if that one is still at it. */
+export function lost({ ops }: Pgtable, { entry, old }: VisitContext): Outcome {
+  if (isLocked(old)) ops.metLocked(entry);
+  return 'again';
 }
 
 /**

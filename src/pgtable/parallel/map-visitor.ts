@@ -9,7 +9,7 @@ import type { TableCache } from '../mm-ops.ts';
 import type { Outcome } from '../outcome.ts';
 import { childOf, NO_PGD, type Stage2Pgtable } from '../pgtable.ts';
 import { Visit, WalkFlag, type VisitContext, type Visitor } from '../walker.ts';
-import { makeEntry, tryBreakEntry, type EntryUpdate } from './entry-update.ts';
+import { lost, makeEntry, tryBreakEntry, type EntryUpdate } from './entry-update.ts';
 import type { MapTarget } from './map-target.ts';
 
 export class MapVisitor implements Visitor {
@@ -50,7 +50,7 @@ export class MapVisitor implements Visitor {
     const value = this.#target.entryFor(context);
     if (old.equalsBut(value, PERMISSIONS)) return 'again';
     if (yield* this.#update.tryAnnotate(context, value)) return 'ok';
-    if (!(yield* tryBreakEntry(this.#pgt, context, this.#update))) return 'again';
+    if (!(yield* tryBreakEntry(this.#pgt, context, this.#update))) return lost(this.#pgt, context);
     yield* this.#update.cleanMemory(this.#pgt, value, level);
     yield* makeEntry(this.#pgt, context, value);
     if (reason === Visit.tablePre)
@@ -64,7 +64,7 @@ export class MapVisitor implements Visitor {
     if (child === NO_PGD) return 'noMemory';
     if (!(yield* tryBreakEntry(this.#pgt, context, this.#update))) {
       yield* ops.putPage(ops.wordOf(child));
-      return 'again';
+      return lost(this.#pgt, context);
     }
     yield* makeEntry(this.#pgt, context, Descriptor.table(geometry, child));
     return 'ok';

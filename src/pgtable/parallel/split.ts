@@ -8,7 +8,7 @@ import type { Outcome } from '../outcome.ts';
 import type { Stage2Pgtable } from '../pgtable.ts';
 import { ACCESS_FLAG } from '../stage2-attributes.ts';
 import { Visit, WalkFlag, walk, type VisitContext, type Visitor } from '../walker.ts';
-import { makeEntry, tryBreakEntry, updateFor, type EntryUpdate } from './entry-update.ts';
+import { lost, makeEntry, tryBreakEntry, updateFor, type EntryUpdate } from './entry-update.ts';
 import { stage2CreateUnlinked, stage2FreeUnlinked } from './unlinked.ts';
 
 /** A cache that says how many pages it has. */
@@ -62,7 +62,7 @@ class Split implements Visitor {
     if (typeof child === 'string') return child;
     if (!(yield* tryBreakEntry(this.#pgt, context, this.#update))) {
       yield* stage2FreeUnlinked(this.#pgt, ops.wordOf(child), level);
-      return 'again';
+      return lost(this.#pgt, context);
     }
     yield* makeEntry(this.#pgt, context, Descriptor.table(geometry, child));
     return 'ok';

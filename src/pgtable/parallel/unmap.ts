@@ -14,10 +14,15 @@ import { EXCLUSIVE } from './entry-update.ts';
  * memory waits to be cleaned. The memory of cacheable leaves is cleaned to the point of coherency.
  */
 export function* stage2Unmap(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
-  const isDeferred = pgt.attributes.fwb && pgt.ops.hasRangeTlbi;
-  const outcome = yield* walk(pgt, ipa, size, new Stage2Unmap(pgt, isDeferred));
-  if (isDeferred) yield* pgt.ops.tlbFlushRange(ipa, size);
+  if (!pgt.attributes.fwb || !pgt.ops.hasRangeTlbi) return yield* stage2UnmapEach(pgt, ipa, size);
+  const outcome = yield* walk(pgt, ipa, size, new Stage2Unmap(pgt, true));
+  yield* pgt.ops.tlbFlushRange(ipa, size);
   return outcome;
+}
+
+/** The same with an invalidation for each leaf: the form of 5.13 to 6.5. */
+export function* stage2UnmapEach(pgt: Stage2Pgtable, ipa: number, size: number): Op<Outcome> {
+  return yield* walk(pgt, ipa, size, new Stage2Unmap(pgt, false));
 }
 
 class Stage2Unmap implements Visitor {

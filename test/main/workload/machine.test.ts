@@ -46,12 +46,13 @@ function messageOf(text: Text): string {
 }
 
 test('every key reaches the scenario', () => {
-  const machine = 'granule: 16K, lpa2: true, paBits: 52, fwb: true, xnx: true, dic: true';
+  const machine =
+    'granule: 16K, lpa2: true, paBits: 52, fwb: true, xnx: true, tlbiRange: true, dic: true';
   expect(load({ machine, vm: 'ipaBits: 52' })).toMatchObject({
     machine: {
       pageShift: 14,
       lpa2: true,
-      features: { ...ARMV8_0, paBits: 52, fwb: true, xnx: true, dic: true },
+      features: { ...ARMV8_0, paBits: 52, fwb: true, xnx: true, tlbiRange: true, dic: true },
     },
     ipaBits: 52,
     frames: 64,
