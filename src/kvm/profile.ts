@@ -95,24 +95,39 @@ const WALK_FIX: Fix = {
   what: "a fault on a guest's stage-1 walk is a write only if it is about a permission, so that read-only slots can hold its tables",
 };
 
-const LEGACY: Profile = {
-  name: 'legacy',
-  fixes: [SEQUENCE_FIX, WALK_FIX],
+/** What the generations around the rewrite share: nobody walks beside another. */
+const SPIN_LOCKED = {
   mmuLock: 'spin',
-  stage2: new LegacyStage2(),
   faults: new UserMemAbort(),
   Notifier: KvmNotifier,
   preparation: new SlotPreparation(),
   gateOf: () => NO_GATE,
   sectionsOf: () => NO_SECTIONS,
   splitterOf: () => NO_SPLIT,
-  ipaLimit: legacyIpaLimit,
   hasDirtyRing: false,
   vmids: countVmids,
+} as const satisfies Partial<Profile>;
+
+/** What those with a reader-writer lock share. */
+const READER_WRITER = {
+  mmuLock: 'rw',
+  preparation: new SlotValidation(),
+  gateOf: (at) => new CountingGate(at),
+  ipaLimit: machineLimit,
+  vmids: mapVmids,
+} as const satisfies Partial<Profile>;
+
+const LEGACY: Profile = {
+  name: 'legacy',
+  ...SPIN_LOCKED,
+  fixes: [SEQUENCE_FIX, WALK_FIX],
+  stage2: new LegacyStage2(),
+  ipaLimit: legacyIpaLimit,
 };
 
 const PROFILE_5_10: Profile = {
   name: '5.10',
+  ...SPIN_LOCKED,
   fixes: [
     {
       id: 'walker-tail-rounding',
@@ -124,49 +139,32 @@ const PROFILE_5_10: Profile = {
     TOP_UP_FIX,
     WALK_FIX,
   ],
-  mmuLock: 'spin',
   stage2: new RewrittenStage2(),
-  faults: new UserMemAbort(),
-  Notifier: KvmNotifier,
-  preparation: new SlotPreparation(),
-  gateOf: () => NO_GATE,
-  sectionsOf: () => NO_SECTIONS,
-  splitterOf: () => NO_SPLIT,
   ipaLimit: machineLimit,
-  hasDirtyRing: false,
-  vmids: countVmids,
 };
 
 const PROFILE_5_18: Profile = {
   name: '5.18',
   fixes: [SEQUENCE_FIX, UNMAP_HINT_FIX, TOP_UP_FIX, WALK_FIX],
-  mmuLock: 'rw',
+  ...READER_WRITER,
   stage2: new ExclusiveStage2(),
   faults: new UserMemAbort518(),
   Notifier: KvmNotifier518,
-  preparation: new SlotValidation(),
-  gateOf: (at) => new CountingGate(at),
   sectionsOf: () => NO_SECTIONS,
   splitterOf: () => NO_SPLIT,
-  ipaLimit: machineLimit,
   hasDirtyRing: false,
-  vmids: mapVmids,
 };
 
 const PROFILE_6_12: Profile = {
   name: '6.12',
   fixes: [TOP_UP_FIX],
-  mmuLock: 'rw',
+  ...READER_WRITER,
   stage2: new ParallelStage2(),
   faults: new UserMemAbort612(),
   Notifier: KvmNotifier612,
-  preparation: new SlotValidation(),
-  gateOf: (at) => new CountingGate(at),
   sectionsOf: (parts) => new RcuSections(parts),
   splitterOf: (cache) => new EagerSplit(cache),
-  ipaLimit: machineLimit,
   hasDirtyRing: true,
-  vmids: mapVmids,
 };
 
 /** What `--kvm` accepts. */

@@ -10,7 +10,6 @@ import { DIRTY_ENTRY_BYTES, type DirtyRingLayout } from '../kvm/dirty-ring.ts';
 import { MEMCACHE_BYTES } from '../kvm/memcache.ts';
 import { memslotArraysBytes, type MemslotsLayout } from '../kvm/memslots.ts';
 import { GRANT_BYTES, placesOf, type RunQueueLayout } from '../kvm/run-queue.ts';
-import { CACHE_PAGES } from '../kvm/table-page-cache.ts';
 import { CPU_VMID_BYTES, vmidMapBytes, type VmidLayout } from '../kvm/vmid/vmid-allocator.ts';
 import { Mutex } from '../locking/mutex.ts';
 import { Rcu } from '../locking/rcu.ts';
@@ -22,28 +21,15 @@ import { CPU_CACHE_BYTES } from '../machine/cpu.ts';
 import {
   DEVICE_BASE,
   FRAME_BYTES,
-  FRAME_META_BYTES,
   GUEST_RAM_BASE,
   SWAP_BASE,
   TABLE_RAM_BASE,
-  ZONE_STATE_BYTES,
   type ZoneLayout,
 } from '../machine/frames.ts';
 import { FAILURE_SITES, type FailureSite } from '../machine/failure-point.ts';
-import { LAST_LEVEL, stage2Root, type Geometry } from '../machine/geometry.ts';
 import { geometryOf, pageBytesOf } from '../machine/shape.ts';
 import { ANSWER_BYTES, RING_BYTES, type InterconnectLayout } from '../machine/tlbi.ts';
-import {
-  does,
-  harvestedSlots,
-  hostAgentsOf,
-  hostProgramsOf,
-  isDevice,
-  isSlotProgram,
-  type Backing,
-  type Scenario,
-  type Slot,
-} from './scenario.ts';
+import { does, harvestedSlots, hostAgentsOf, isDevice, type Scenario } from './scenario.ts';
 import {
   LOCK_NAMES,
   RW_LOCK_NAMES,
@@ -51,13 +37,12 @@ import {
   type LockName,
   type RwLockName,
 } from './statistics.ts';
+import { areasOf, endOf } from './areas.ts';
+import { Space, lines, placed } from './space.ts';
+import { contentBytesOf, guestFrames, tableFrames, zone } from './zones.ts';
 import { SLOT_LOG_BYTES, slotLogWords, type SlotLogLayout } from './slot-log.ts';
 import { WORDS, type WordName } from './words.ts';
 
-/** Control words and structures that different agents write stand on lines of their own. */
-const LINE_BYTES = 128;
-/** Bytes kept of a frame when a guest keeps one line of each. */
-const LINE_CONTENT_BYTES = 64;
 /** Bytes of a page's entry in a vCPU's log: see log.ts. */
 export const LOG_ENTRY_BYTES = 20;
 /** The largest shared memory: 32-bit addresses. */
@@ -186,36 +171,6 @@ export function statisticsOf(layout: Layout, agent: number): Word {
   return layout.statistics + agent * STATISTICS.bytes;
 }
 
-/** Bytes of a structure that starts on a line of its own. */
-function lines(bytes: number): number {
-  return Math.ceil(bytes / LINE_BYTES) * LINE_BYTES;
-}
-
-class Space {
-  next: Word;
-
-  constructor(from: Word) {
-    this.next = from;
-  }
-
-  take(bytes: number): Word {
-    const at = this.next;
-    this.next += lines(bytes);
-    return at;
-  }
-
-  /** Aligned to a power of two. */
-  takeAligned(bytes: number, alignment: number): Word {
-    this.next = Math.ceil(this.next / alignment) * alignment;
-    return this.take(bytes);
-  }
-
-  /** On pages of its own: `explore` saves and restores whole ones. */
-  takePages(bytes: number): Word {
-    return this.takeAligned(bytes, FRAME_BYTES);
-  }
-}
-
 /**
  * Lays out the memory of a scenario, from the page `from` on. The result may exceed {@link MEMORY_BYTES_MAX}: the caller refuses it.
  */
@@ -339,10 +294,6 @@ function otherVmsOf(
   return others;
 }
 
-function endOf(areas: readonly Pick<VmaSpec, 'hva' | 'bytes'>[]): number {
-  return Math.max(HVA_BASE, ...areas.map(({ hva, bytes }) => hva + bytes));
-}
-
 /** The id of the slot that an agent of the host may add. */
 export function spareSlotId({ slots }: Layout, host: number): number {
   return slots.length + host;
@@ -351,16 +302,6 @@ export function spareSlotId({ slots }: Layout, host: number): number {
 /** Byte offset of a vCPU's memcache. */
 export function memcacheOf(layout: Layout, vcpu: number): Word {
   return layout.memcaches + vcpu * lines(MEMCACHE_BYTES);
-}
-
-/** Something of `bytes` bytes for each name, on lines of its own. */
-function placed<Name extends string>(
-  space: Space,
-  names: readonly Name[],
-  bytes: number,
-): Record<Name, Word> {
-  const entries = names.map((name) => [name, space.take(bytes)]);
-  return Object.fromEntries(entries) as Record<Name, Word>;
 }
 
 function dirtyRings(space: Space, { vcpus, dirtyRing: size }: Scenario): DirtyRingLayout[] {
@@ -412,113 +353,4 @@ function slotLayouts(scenario: Scenario, areas: readonly VmaSpec[]): SlotLayout[
     pageBytes,
     hva: (areas[i] as VmaSpec).hva,
   }));
-}
-
-/**
- * An area of the host's user memory behind each slot, in their order from `from` on. Each VM has its process; addresses differ all the same, and
- * with them the owners' tags of frames.
- */
-function areasOf(
-  scenario: Scenario,
-  geometry: Geometry,
-  { from, agents }: { readonly from: number; readonly agents: number },
-): VmaSpec[] {
-  const { pageBytes } = geometry;
-  let next = from;
-  let device: number = DEVICE_BASE;
-  return scenario.slots.map((slot): VmaSpec => {
-    const { bytes } = slot;
-    const { kind, pageBytes: hugeBytes, offset } = slot.backing ?? anonymous(pageBytes);
-    const hva = areaStart(slot, next, geometry);
-    next = hva + bytes;
-    const pgoff = (kind === 'pfnmap' ? device : offset) / pageBytes;
-    if (kind === 'pfnmap') device += bytes;
-    return {
-      hva,
-      bytes,
-      kind,
-      hugeBytes,
-      pgoff,
-      isWritable: true,
-      ...registrationOf(slot, scenario.vcpus, agents),
-    };
-  });
-}
-
-/** The userfault registration of a slot's area, if it has one; every agent may wait. */
-function registrationOf(
-  { userfault }: Slot,
-  vcpus: number,
-  waiters: number,
-): Pick<VmaSpec, 'userfault'> {
-  if (userfault === undefined) return {};
-  const queues = { shared: 1, 'per-vcpu': vcpus, exit: 0 }[userfault.queue];
-  return { userfault: { mode: userfault.mode, queues, waiters } };
-}
-
-function anonymous(pageBytes: number): Backing {
-  return { kind: 'anonymous', pageBytes, offset: 0 };
-}
-
-/**
- * Where the area of a slot begins, from `from` on: in the place of a block that its first guest address has, for the largest block that
- * the slot can hold; so that such blocks can be mapped. A huge page of hugetlb begins where such pages do.
- */
-function areaStart({ base, bytes, backing }: Slot, from: number, geometry: Geometry): Hva {
-  const isHugetlb = backing?.kind === 'hugetlb';
-  const unit = isHugetlb ? backing.pageBytes : largestBlock(bytes, geometry);
-  const inside = isHugetlb ? 0 : base % unit;
-  const candidate = from - (from % unit) + inside;
-  return (candidate < from ? candidate + unit : candidate) as Hva;
-}
-
-function largestBlock(bytes: number, geometry: Geometry): number {
-  const levels = ([1, 2] as const).filter((level) => level >= geometry.blockLevelMin);
-  const fits = levels.map((level) => geometry.sizeOf(level)).find((size) => size <= bytes);
-  return fits ?? geometry.pageBytes;
-}
-
-function contentBytesOf(scenario: Scenario): number {
-  return scenario.contents === 'page' ? pageBytesOf(scenario.machine) : LINE_CONTENT_BYTES;
-}
-
-/** The frames of a zone are aligned to their size in the shared memory too, so that a word's table page can be told from its place. */
-function zone(
-  space: Space,
-  shape: Pick<ZoneLayout, 'base' | 'frames' | 'frameBytes' | 'contentBytes'>,
-): ZoneLayout {
-  const { frames, frameBytes, contentBytes } = shape;
-  return {
-    ...shape,
-    state: space.take(ZONE_STATE_BYTES),
-    meta: space.take(frames * FRAME_META_BYTES),
-    contents: space.takeAligned(frames * contentBytes, frameBytes),
-  };
-}
-
-/**
- * The host's frames, and one for each vCPU: two that fault in one page both take a frame before one of them gives its own back,
- * which must not look like the end of memory when only the last page is missing.
- */
-function guestFrames(scenario: Scenario): number {
-  return scenario.frames * (scenario.vms ?? 1) + scenario.vcpus;
-}
-
-/** Table pages that a run can need: full caches of the vCPUs and of the VM, the root with its alignment, and every table of every slot, wherever it is moved. */
-function tableFrames(scenario: Scenario): number {
-  const geometry = geometryOf(scenario.machine);
-  const root = stage2Root(geometry, scenario.ipaBits);
-  const moved = hostProgramsOf(scenario)
-    .filter(isSlotProgram)
-    .map(({ slot }) => scenario.slots[slot] as Slot);
-  let frames = 2 * root.pages;
-  for (const slot of [...scenario.slots, ...moved]) {
-    for (let level = root.startLevel; level < LAST_LEVEL; level++) {
-      const reach = geometry.sizeOf(level);
-      frames += Math.ceil(slot.bytes / reach) + 1;
-    }
-  }
-  const caches = scenario.vcpus + (scenario.vms ?? 1) + moved.length;
-  const tables = (scenario.vms ?? 1) * (scenario.twin ? 2 : 1);
-  return caches * CACHE_PAGES + tables * frames;
 }
