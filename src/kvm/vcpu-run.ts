@@ -2,111 +2,25 @@
  * A vCPU between the host's run queue and its guest (specification sections 5A, 7.1 and 7.4), as the kernel's kvm_arch_vcpu_load and _put and
  * the loop of KVM_RUN have it: load, enter, exit, put.
  */
-import { event, type Op } from '#port';
-import { EventKind } from '../engine/events.ts';
+import type { Op } from '#port';
 import type { Cpu } from '../machine/cpu.ts';
-import type { Interrupts } from '../machine/interrupts.ts';
 import type { Speculation } from '../machine/speculation.ts';
-import type { RunQueue } from './run-queue.ts';
-import type { Vm } from './vm.ts';
-import type { VmidAllocator } from './vmid/vmid-allocator.ts';
 
-/** A physical CPU as one agent sees it. */
-export interface PhysicalCpu {
-  readonly cpu: Cpu;
-  readonly interrupts: Interrupts;
-  readonly speculation: Speculation;
-}
-
-export class VcpuRun {
-  readonly #id: number;
-  readonly #vm: Vm;
-  readonly #cpus: readonly PhysicalCpu[];
-  readonly #queue: RunQueue;
-  readonly #vmids: VmidAllocator;
-  /** Where it runs, or ran last. */
-  #at: number;
-  #isLoaded = false;
-
-  /** `id` tells it from every other vCPU of the machine. */
-  constructor(options: {
-    readonly id: number;
-    readonly vm: Vm;
-    readonly cpus: readonly PhysicalCpu[];
-    readonly queue: RunQueue;
-    readonly vmids: VmidAllocator;
-  }) {
-    this.#id = options.id;
-    this.#vm = options.vm;
-    this.#cpus = options.cpus;
-    this.#queue = options.queue;
-    this.#vmids = options.vmids;
-    this.#at = options.id % options.cpus.length;
-  }
-
-  /** Waits for a CPU. Whether it is another one than the last. */
-  *load(): Op<boolean> {
-    if (this.#isLoaded) throw new Error('vCPU loaded twice');
-    const last = this.#at;
-    this.#at = yield* this.#queue.take(this.#id, last);
-    this.#isLoaded = true;
-    yield* this.#vm.parts.mmu.vcpuLoad(this.#id, this.#at, this.cpu);
-    return this.#at !== last;
-  }
-
-  /** Gives the CPU up; in the host. */
-  *put(): Op<void> {
-    if (!this.#isLoaded) throw new Error('vCPU put without a CPU');
-    this.#isLoaded = false;
-    yield* this.#vmids.release(this.#at);
-    yield* this.#queue.give(this.#at);
-  }
-
-  /** Into the guest, with a VMID that is the VM's alone. Interrupts stay off until `exit`. */
-  *enter(): Op<void> {
-    const { interrupts } = this.#physical;
-    const { vmidWord } = this.#vm.parts.mmu;
-    for (;;) {
-      yield* this.#vmids.update(vmidWord, this.#at);
-      yield* interrupts.disable();
-      if (yield* this.#vmids.mayEnter(vmidWord)) break;
-      yield* interrupts.enable();
-    }
-    // A table that is gone leaves the registers as they were: its VMID is given out to nobody before all TLBs are emptied.
-    const registers = yield* this.#vm.liveRegisters();
-    if (registers !== null) this.cpu.load(registers);
-    event(EventKind.guestEnter, vmidWord, this.#at, (this.#id << 16) | this.cpu.vmid);
-    yield* this.cpu.enterGuest();
-  }
-
-  /** To the host, where an interrupt that was pending is taken. */
-  *exit(): Op<void> {
-    yield* this.cpu.leaveGuest();
-    event(EventKind.guestExit, this.#vm.parts.mmu.vmidWord, this.#at, this.#id);
-    yield* this.#physical.interrupts.enable();
-  }
-
-  /** In the guest: whether an interrupt drives the CPU out. */
-  *isKicked(): Op<boolean> {
-    return yield* this.#physical.interrupts.isPending();
-  }
-
-  /** Whether another vCPU waits for a CPU. */
-  *isContended(): Op<boolean> {
-    return yield* this.#queue.isContended();
-  }
-
+export interface VcpuRun {
   /** The CPU that it runs on, or ran on last. */
-  get cpu(): Cpu {
-    return this.#physical.cpu;
-  }
-
+  readonly cpu: Cpu;
   /** What that CPU does of its own accord. */
-  get speculation(): Speculation {
-    return this.#physical.speculation;
-  }
-
-  get #physical(): PhysicalCpu {
-    return this.#cpus[this.#at] as PhysicalCpu;
-  }
+  readonly speculation: Speculation;
+  /** Waits for a CPU. Whether it is another one than the last. */
+  load(): Op<boolean>;
+  /** Gives the CPU up; in the host. */
+  put(): Op<void>;
+  /** Into the guest, with a VMID that is the VM's alone. */
+  enter(): Op<void>;
+  /** To the host, where an interrupt that was pending is taken. */
+  exit(): Op<void>;
+  /** In the guest: whether an interrupt drives the CPU out. */
+  isKicked(): Op<boolean>;
+  /** Whether another vCPU waits for a CPU. */
+  isContended(): Op<boolean>;
 }

@@ -298,6 +298,12 @@ export function does(scenario: Scenario, action: HostProgram['action']): boolean
   return hostProgramsOf(scenario).some((program) => program.action === action);
 }
 
+/** Whether a vCPU may have to leave its CPU, or its VM's VMID may be taken away: for another vCPU or another VM. */
+export function sharesCpus(scenario: Scenario): boolean {
+  const { machine, vms = 1 } = scenario;
+  return machine.cpus !== undefined || vms > 1 || does(scenario, 'short-lived-vm');
+}
+
 /**
  * Whether what is mapped at the end is chance: the host may have a page in another place than where a run first saw it, or take mappings away.
  * Who harvests reads pages that nobody wrote, which are then the zero page until somebody does.

@@ -10,13 +10,15 @@ import { RwMmuLock, SpinMmuLock, type MmuLock, type MmuLockKind } from '../kvm/m
 import { Memslots, SlotFlag } from '../kvm/memslots.ts';
 import { Notifier } from '../kvm/notifier.ts';
 import { PROFILES, twinOf } from '../kvm/profile.ts';
+import { PinnedRun } from '../kvm/pinned-run.ts';
 import { RunQueue } from '../kvm/run-queue.ts';
+import { SharedCpuRun, type PhysicalCpu } from '../kvm/shared-cpu-run.ts';
 import { Stage2Mmu } from '../kvm/stage2-mmu.ts';
 import { Stage2Root } from '../kvm/stage2-root.ts';
 import { Twin } from '../kvm/twin.ts';
 import { TwoStageMmu } from '../kvm/two-stage-mmu.ts';
 import { HostAreas } from '../kvm/user-areas.ts';
-import { VcpuRun, type PhysicalCpu } from '../kvm/vcpu-run.ts';
+import type { VcpuRun } from '../kvm/vcpu-run.ts';
 import { ipaBitsOfType } from '../kvm/vm-type.ts';
 import type { VmidAllocator } from '../kvm/vmid/vmid-allocator.ts';
 import { Vm } from '../kvm/vm.ts';
@@ -36,7 +38,7 @@ import { Interconnect } from '../machine/tlbi.ts';
 import { Failures } from './failures.ts';
 import { layoutOfVm, memcacheOf, vmOfAgent, type Layout, type SlotLayout } from './layout.ts';
 import { stage2Config, type Stage2Config } from '../pgtable/stage2-init.ts';
-import { agesPages, movesPages, type Scenario } from './scenario.ts';
+import { agesPages, movesPages, sharesCpus, type Scenario } from './scenario.ts';
 import { requestRegionLocked } from './slot-request.ts';
 import { loadSnapshots } from './snapshot.ts';
 import { STATISTICS, type LockName, type RwLockName } from './statistics.ts';
@@ -288,16 +290,23 @@ export function physicalCpus(world: World): PhysicalCpu[] {
   }));
 }
 
-/** A vCPU, on the CPUs that all share. */
-export function vcpuRunOf(world: World, vcpu: number): VcpuRun {
-  const { vm } = world;
-  return new VcpuRun({
-    id: vcpu,
-    vm,
-    cpus: physicalCpus(world),
-    queue: runQueueOf(world),
-    vmids: vmidAllocatorOf(world),
-  });
+/**
+ * A vCPU. Alone on its CPU, in the only VM of the machine, it never moves and never gets another VMID: that its CPU holds nothing of
+ * another vCPU (invariant 27) and that no two VMs have one VMID (invariant 26) is then no question of schedules.
+ */
+export function vcpuRunOf(world: World, id: number): VcpuRun {
+  const { vm, scenario } = world;
+  const vmids = vmidAllocatorOf(world);
+  if (sharesCpus(scenario))
+    return new SharedCpuRun({
+      id,
+      vm,
+      cpus: physicalCpus(world),
+      queue: runQueueOf(world),
+      vmids,
+    });
+  const speculation = new Speculation(cpuOptions(world, id));
+  return new PinnedRun({ id, vm, cpu: cpuOf(world, id), speculation, vmids });
 }
 
 /** Who runs on which CPU. */

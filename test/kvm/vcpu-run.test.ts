@@ -5,7 +5,7 @@ import { EventKind, type EventSink } from '../../src/engine/events.ts';
 import { Execution, type Pending, type Scheduler } from '../../src/engine/execution.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
 import { Scripted, type ScriptLine } from '../../src/explore/scripted.ts';
-import { VcpuRun } from '../../src/kvm/vcpu-run.ts';
+import { SharedCpuRun } from '../../src/kvm/shared-cpu-run.ts';
 import type { VmidAllocator, VmidParts } from '../../src/kvm/vmid/vmid-allocator.ts';
 import { VmidBitmap } from '../../src/kvm/vmid/vmid-bitmap.ts';
 import { VmidCounter } from '../../src/kvm/vmid/vmid-counter.ts';
@@ -44,8 +44,8 @@ class Machine {
   }
 
   /** A vCPU, by its number on the machine. */
-  vcpu(id: number, world: World = this.view(id)): VcpuRun {
-    return new VcpuRun({
+  vcpu(id: number, world: World = this.view(id)): SharedCpuRun {
+    return new SharedCpuRun({
       id,
       vm: world.vm,
       cpus: physicalCpus(world),

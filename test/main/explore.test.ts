@@ -92,21 +92,34 @@ describe('explore', () => {
     expect(out).toContain('48 traces, 4 final states');
   });
 
-  test.each(['litmus/translation', 'litmus/permission', 'litmus/unmap'])(
-    '%s, with the real fault handler',
-    async (workload) => {
-      const result = await explored(workload, '--schedules', '50');
-      expect(result).toMatchObject({
-        ok: true,
-        kvm: '5.10',
-        vcpus: 2,
-        exhaustive: false,
-        stopped: 'schedules',
-        schedules: 50,
-        traces: 50,
-      });
-    },
-  );
+  test.each([
+    ['litmus/translation', '5.10', 1398],
+    ['litmus/translation', 'legacy', 1398],
+    ['litmus/permission', '5.10', 734],
+    ['litmus/permission', 'legacy', 334],
+  ])('%s, with the real fault handler of %s, to the end', async (workload, kvm, traces) => {
+    expect(await explored(workload, '--kvm', kvm)).toMatchObject({
+      ok: true,
+      kvm,
+      vcpus: 2,
+      exhaustive: true,
+      stopped: 'exhausted',
+      schedules: traces,
+      abandoned: 0,
+      traces,
+      finalStates: 1,
+    });
+  });
+
+  test('a workload that is too large for that, as far as its budget goes', async () => {
+    expect(await explored('litmus/unmap', '--schedules', '50')).toMatchObject({
+      ok: true,
+      exhaustive: false,
+      stopped: 'schedules',
+      schedules: 50,
+      traces: 50,
+    });
+  });
 
   test.each([
     ['random', { unseen: expect.any(Number) as number }],

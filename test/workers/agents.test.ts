@@ -36,10 +36,10 @@ function accessesOf(...touches: readonly (readonly [page: number, kind: number])
   };
 }
 
-/** A vCPU 0 that has begun; accesses are made in one execution. */
+/** A vCPU 0 in its guest; accesses are made in one execution. */
 function agentOf(lab: Lab): (accesses: Accesses, sinks?: readonly EventSink[]) => void {
   const agent = new VcpuAgent(lab.view(), 0, 1);
-  drive(agent.begin());
+  drive(agent.enter());
   return (accesses, sinks = []) =>
     lab.runWith(new Scripted([]), [() => agent.run(accesses)], sinks);
 }

@@ -31,7 +31,7 @@ function accesses(...kinds: readonly number[]): Accesses {
 
 function begun(lab: Lab): VcpuAgent {
   const agent = new VcpuAgent(lab.view(0), 0, 1);
-  drive(agent.begin());
+  drive(agent.enter());
   return agent;
 }
 
