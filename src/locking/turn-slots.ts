@@ -32,9 +32,9 @@ export class TurnSlots {
    */
   *await(ticket: number): Op<void> {
     const slot = this.#slotOf(ticket);
-    while ((yield* load32(slot, Order.acquire)) === WAITING) {
-      yield* wait(slot, WAITING);
-    }
+    // The wait first: it returns at once if the turn was granted, and who looks before it would tell only which of the two came first.
+    do yield* wait(slot, WAITING);
+    while ((yield* load32(slot, Order.acquire)) === WAITING);
     yield* signal32(slot, WAITING, Order.once);
   }
 

@@ -143,6 +143,7 @@ export class HostAgent implements Actor {
    * mapping anything.
    */
   *#letGuestsThrough(accesses: number): Op<void> {
+    if (accesses === 0) return;
     const { guestProgress } = this.#world.layout.words;
     let now = yield* load32(guestProgress, Order.acquire);
     while (((now - this.#progress) | 0) < accesses && !(yield* this.#areGuestsFinished())) {

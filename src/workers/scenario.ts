@@ -209,6 +209,11 @@ export function isPaced(program: HostProgram): program is PacedProgram {
   return 'delay' in program;
 }
 
+/** Whether it waits for guests in a pause. */
+export function waitsForGuests(program: HostProgram): boolean {
+  return isPaced(program) && program.delay > 0;
+}
+
 /** Whether the host clears access flags: to see what is used, or before it swaps a page out. */
 export function agesPages(scenario: Scenario): boolean {
   return does(scenario, 'age') || does(scenario, 'swap');

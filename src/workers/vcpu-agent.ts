@@ -32,7 +32,7 @@ import { AccessLog } from './log.ts';
 import { pageAccessOf, type PageAccess } from './page-access.ts';
 import { preFaultRange } from './pre-fault.ts';
 import { Touch, expandProgram, type Accesses } from './program.ts';
-import { does, hostProgramsOf, isPaced, type GuestProgram, type Phase } from './scenario.ts';
+import { does, hostProgramsOf, waitsForGuests, type GuestProgram, type Phase } from './scenario.ts';
 import { InitialContents } from './snapshot.ts';
 import { STATISTICS, WALKS_MAX, type FaultStatistics } from './statistics.ts';
 import { UserSpace } from './user-space.ts';
@@ -78,8 +78,8 @@ export class VcpuAgent implements Actor {
   readonly #log: AccessLog;
   /** Tag of the frame that each page of the slots must have. */
   readonly #owners: Int32Array;
-  /** Whether programs of the host go by the guest's progress. */
-  readonly #isPaced: boolean;
+  /** Whether programs of the host wait for the guest's progress. */
+  readonly #isAwaited: boolean;
   /** Whether dirty logs begin during the run. */
   readonly #logsBegin: boolean;
   readonly #initial: InitialContents;
@@ -108,7 +108,7 @@ export class VcpuAgent implements Actor {
     this.#log = new AccessLog(world.layout, id);
     this.#owners = ownersOf(world);
     this.#speculates = world.scenario.machine.speculates === true;
-    this.#isPaced = hostProgramsOf(world.scenario).some(isPaced);
+    this.#isAwaited = hostProgramsOf(world.scenario).some(waitsForGuests);
     this.#logsBegin = LOG_BEGINNERS.some((action) => does(world.scenario, action));
   }
 
@@ -148,7 +148,7 @@ export class VcpuAgent implements Actor {
     yield* this.#run.exit();
     yield* this.#run.put();
     yield* add32(this.#world.layout.words.guestsFinished, 1, Order.release, 0);
-    if (this.#isPaced) yield* this.#tellProgress();
+    if (this.#isAwaited) yield* this.#tellProgress();
   }
 
   /** Makes the accesses, in guest mode. */
@@ -219,7 +219,7 @@ export class VcpuAgent implements Actor {
       if (fault !== null && (yield* this.#takeFault(fault, ipa, kind)) === 'done') return FAULTED;
       at = yield* this.#access(ipa, page, kind);
     }
-    if (this.#isPaced) yield* this.#tellProgress();
+    if (this.#isAwaited) yield* this.#tellProgress();
     return at;
   }
 

@@ -374,7 +374,9 @@ describe('word by word', () => {
     ]);
     const { recorder, result } = play([writer(2, 1), writer(2, 1)], script);
     expect(result.outcome).toBe('completed');
-    expect(recorder.agentsOf('wait')).toEqual([]);
+    // Both draw, and one of them looks at its slot: it goes on at once.
+    expect(recorder.agentsOf('wait')).toEqual([1]);
+    expect(recorder.agentsOf('lockAcquired')).toEqual([0, 1]);
   });
 
   test('a reader that waits for one write is not kept by the next', () => {

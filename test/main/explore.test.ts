@@ -93,10 +93,10 @@ describe('explore', () => {
   });
 
   test.each([
-    ['litmus/translation', '5.10', 1398],
-    ['litmus/translation', 'legacy', 1398],
-    ['litmus/permission', '5.10', 734],
-    ['litmus/permission', 'legacy', 334],
+    ['litmus/translation', '5.10', 966],
+    ['litmus/translation', 'legacy', 966],
+    ['litmus/permission', '5.10', 564],
+    ['litmus/permission', 'legacy', 250],
   ])('%s, with the real fault handler of %s, to the end', async (workload, kvm, traces) => {
     expect(await explored(workload, '--kvm', kvm)).toMatchObject({
       ok: true,
