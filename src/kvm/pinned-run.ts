@@ -34,6 +34,7 @@ export class PinnedRun implements VcpuRun {
   }
 
   *load(): Op<boolean> {
+    this.#vm.parts.mmu.runOn(this.cpu);
     if (!this.#hasRegisters) yield* this.#loadRegisters();
     return false;
   }
