@@ -2,6 +2,9 @@
  * Exhaustive exploration with dynamic partial-order reduction: one execution for each Mazurkiewicz trace. The algorithm is optimal DPOR
  * with wake-up trees (Abdulla, Aronis, Jonsson and Sagonas, "Source sets", 2017, algorithm 2).
  *
+ * Of a prefix it makes the executions that begin like it, as if whoever sleeps there could not run before a step that depends on its own: one
+ * that goes on without it to the end belongs to another prefix. It is given up, but its races are not: they may lead to some that do not.
+ *
  * Deviations: an execution starts from the beginning instead of from a saved state; whether a step reads or writes is decided where it
  * is taken (see step.ts); a wait is no step until its word differs, so that no agent sleeps here (Jonsson, Lang and Sagonas, "Awaiting
  * for Godot", 2022, treat the same question); `choose` branches into all its alternatives where it is first met.
@@ -12,6 +15,7 @@
 import { ABANDON, type ExecutionView } from '../engine/execution.ts';
 import { EventKind } from '../engine/events.ts';
 import { HappensBefore, type Race } from './happens-before.ts';
+import { isSameTurn, type Prefix, type Turn } from './prefix.ts';
 import { areDependent, stepOf, type Step } from './step.ts';
 import { StrategyError, type Ended, type Strategy } from './strategy.ts';
 import type { Subject } from './subject.ts';
@@ -33,6 +37,10 @@ export class Dpor implements Strategy {
   readonly #words: Int32Array;
   readonly #order: HappensBefore;
   readonly #hasDaemons: boolean;
+  readonly #turns: readonly Turn[];
+  /** Asleep after the turns, until an execution has come there. */
+  #entry: readonly Turn[];
+  readonly #elsewhere: Set<Step> = new Set();
   /** One state for each step of the execution. */
   readonly #states: State[] = [];
   readonly #steps: Step[] = [];
@@ -45,7 +53,12 @@ export class Dpor implements Strategy {
   /** Agents that fell asleep. */
   #parked: number[] = [];
 
-  constructor({ words, agents, hasDaemons }: Pick<Subject, 'words' | 'agents' | 'hasDaemons'>) {
+  constructor(
+    { words, agents, hasDaemons }: Pick<Subject, 'words' | 'agents' | 'hasDaemons'>,
+    { turns, sleep }: Prefix,
+  ) {
+    this.#turns = turns;
+    this.#entry = sleep;
     this.#words = words;
     this.#order = new HappensBefore(agents);
     this.#hasDaemons = hasDaemons;
@@ -53,7 +66,7 @@ export class Dpor implements Strategy {
 
   begin(last: Ended | null): boolean {
     if (last === null) return true;
-    if (last.result.outcome !== 'abandoned') this.#learn(last);
+    this.#learn(last);
     this.#depth = 0;
     this.#parked = [];
     return this.#backtrack();
@@ -76,20 +89,41 @@ export class Dpor implements Strategy {
 
   /** Takes a step from a state that was not met before; false if there is none to take. */
   #extend(view: ExecutionView): boolean {
+    const turn = this.#turns[this.#depth];
+    if (turn !== undefined) return this.#follow(turn, view);
+    if (this.#entry.length > 0) this.#enter(view);
     if (this.#branches.length === 0) this.#branches.push(...this.#anyStep(view));
     const branch = this.#branches.shift();
     if (branch === undefined) return false;
-    const { agent, choice } = branch.step;
-    const step = stepOf(agent, view.pending(agent), this.#words, choice);
-    if (step.isBlocked || !view.runnable.includes(agent)) {
-      throw new StrategyError(`agent ${agent} was to take a step that it cannot take`);
-    }
+    const step = this.#stepOf(branch.step, view);
     if (step.kind === EventKind.choose) this.#addAlternatives(step);
     this.#states.push({ sleep: this.#sleep, branches: this.#branches, step });
     this.#steps.push(step);
     this.#sleep = this.#sleep.filter((other) => !areDependent(other, step));
     this.#branches = branch.next;
     return true;
+  }
+
+  /** Takes a step of the prefix: other prefixes are what else there is. */
+  #follow(turn: Turn, view: ExecutionView): boolean {
+    const step = this.#stepOf(turn, view);
+    this.#states.push({ sleep: [], branches: [], step });
+    this.#steps.push(step);
+    return true;
+  }
+
+  #enter(view: ExecutionView): void {
+    this.#sleep = this.#entry.map((turn) => this.#stepOf(turn, view));
+    this.#entry = [];
+    for (const step of this.#sleep) this.#elsewhere.add(step);
+  }
+
+  #stepOf({ agent, choice }: Turn, view: ExecutionView): Step {
+    const step = stepOf(agent, view.pending(agent), this.#words, choice);
+    if (step.isBlocked || !view.runnable.includes(agent)) {
+      throw new StrategyError(`agent ${agent} was to take a step that it cannot take`);
+    }
+    return step;
   }
 
   /** A step that does not sleep, of the agent that ran last if it has one: fewer switches are easier to read. */
@@ -113,14 +147,14 @@ export class Dpor implements Strategy {
   }
 
   #isAsleep(step: Step): boolean {
-    return this.#sleep.some((other) => isSame(other, step));
+    return this.#sleep.some((other) => isSameTurn(other, step));
   }
 
   /** What else `choose` could give here, unless it was explored or will be. */
   #addAlternatives(step: Step): void {
     for (let choice = 0; choice < step.a; choice++) {
       const other = stepOf(step.agent, step, this.#words, choice);
-      const isKnown = this.#branches.some((branch) => isSame(branch.step, other));
+      const isKnown = this.#branches.some((branch) => isSameTurn(branch.step, other));
       if (choice !== step.choice && !isKnown && !this.#isAsleep(other))
         this.#branches.push({ step: other, next: [] });
     }
@@ -153,6 +187,7 @@ export class Dpor implements Strategy {
 
   /** What is needed for `second` to come before step `first`, and what does not depend on it. */
   #reverse({ first, second }: Race): void {
+    if (first < this.#turns.length) return;
     const { step, sleep, branches } = this.#states[first] as State;
     const reversed = second.without(step);
     const sequence = this.#sequence;
@@ -162,14 +197,21 @@ export class Dpor implements Strategy {
       if (!other.isLast && !this.#order.isBefore(first, i)) sequence.push(other);
     }
     sequence.push(reversed);
-    if (!sleep.some((other) => isWeakInitial(other, sequence))) insert(branches, sequence.slice());
+    if (!sleep.some((other) => this.#covers(other, sequence))) insert(branches, sequence.slice());
+  }
+
+  /** Whether what was explored from a step on makes a sequence superfluous; what other prefixes explore does not, unless it takes that step. */
+  #covers(step: Step, sequence: readonly Step[]): boolean {
+    if (this.#elsewhere.has(step) && !sequence.some(({ agent }) => agent === step.agent))
+      return false;
+    return isWeakInitial(step, sequence);
   }
 
   /** To the last state from which something is left. */
   #backtrack(): boolean {
     for (;;) {
-      const state = this.#states.pop();
-      if (state === undefined) return false;
+      if (this.#states.length <= this.#turns.length) return false;
+      const state = this.#states.pop() as State;
       this.#steps.pop();
       state.sleep.push(state.step);
       if (state.branches.length === 0) continue;
@@ -178,8 +220,4 @@ export class Dpor implements Strategy {
       return true;
     }
   }
-}
-
-function isSame(x: Step, y: Step): boolean {
-  return x.agent === y.agent && x.choice === y.choice;
 }

@@ -22,10 +22,12 @@ import {
 } from '#port';
 import { BruteForce } from '../../src/explore/brute-force.ts';
 import { Dpor } from '../../src/explore/dpor.ts';
+import { WHOLE } from '../../src/explore/prefix.ts';
+import { prefixesOf } from '../../src/explore/splitter.ts';
 import type { Subject } from '../../src/explore/subject.ts';
 import { countsOf, exploreAll, installSubject, lockBoth, subjectOf } from './subjects.ts';
 
-const dpor = (subject: Subject): Dpor => new Dpor(subject);
+const dpor = (subject: Subject): Dpor => new Dpor(subject, WHOLE);
 const bruteForce = (subject: Subject): BruteForce => new BruteForce(subject);
 
 const X = 64;
@@ -65,7 +67,19 @@ interface Seen {
   readonly traces: readonly string[];
 }
 
-/** Explores a program both ways; they have to agree in all but the number of schedules. */
+/** What the prefixes of a program show together. */
+function seenByParts(subject: Subject): Seen {
+  const seen = prefixesOf(subject, 8).map((prefix) =>
+    seenBy(exploreAll(subject, () => new Dpor(subject, prefix)).explorer),
+  );
+  const all = (key: keyof Seen): string[] =>
+    [...new Set(seen.flatMap((part) => part[key]))].toSorted();
+  const verdicts = all('verdicts');
+  const hasErrors = verdicts.some((verdict) => verdict.startsWith('error'));
+  return { finalStates: all('finalStates'), verdicts, traces: hasErrors ? [] : all('traces') };
+}
+
+/** Explores a program both ways, and in parts; they have to agree in all but the number of schedules. */
 function compare(
   programs: readonly Program[],
   options: Parameters<typeof subjectOf>[1] = {},
@@ -76,6 +90,7 @@ function compare(
   expect(seenBy(explorer)).toEqual(seenBy(all));
   expect(explorer.schedules).toBeGreaterThanOrEqual(explorer.traces.size);
   expect(explorer.schedules).toBeLessThanOrEqual(all.schedules);
+  expect(seenByParts(subjectOf(programs, options))).toEqual(seenBy(all));
   const { schedules, traces } = explorer;
   return { schedules, traces: traces.size, verdicts: seenBy(explorer).verdicts };
 }

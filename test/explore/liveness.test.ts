@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { Order, load32, signalAdd32, store32, wait, type Op, type Word } from '#port';
 import { Dpor } from '../../src/explore/dpor.ts';
+import { WHOLE } from '../../src/explore/prefix.ts';
 import { minimise } from '../../src/explore/minimise.ts';
 import { PreemptionBounded } from '../../src/explore/preemption-bounded.ts';
 import { RandomWalk } from '../../src/explore/random-walk.ts';
@@ -48,7 +49,7 @@ function* announce(): Op<void> {
 }
 
 test('a lost wake-up is found, made simpler and replayed', () => {
-  for (const strategyOf of [(all: Subject) => new Dpor(all), () => new RandomWalk(1)]) {
+  for (const strategyOf of [(all: Subject) => new Dpor(all, WHOLE), () => new RandomWalk(1)]) {
     const subject = subjectOf([awaitLate, announce]);
     const { failures } = exploreAll(subject, strategyOf, { schedules: 100 }).explorer;
     const found = failures.get('deadlock') as Failure;

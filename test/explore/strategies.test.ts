@@ -4,6 +4,7 @@ import { EventDigest } from '../../src/engine/events.ts';
 import { Execution, type ExecutionResult } from '../../src/engine/execution.ts';
 import { BruteForce } from '../../src/explore/brute-force.ts';
 import { Dpor } from '../../src/explore/dpor.ts';
+import { WHOLE } from '../../src/explore/prefix.ts';
 import { Pct } from '../../src/explore/pct.ts';
 import { PreemptionBounded } from '../../src/explore/preemption-bounded.ts';
 import { RandomWalk } from '../../src/explore/random-walk.ts';
@@ -155,7 +156,7 @@ describe('a replay', () => {
   const strategies: Readonly<Record<string, (subject: Subject) => Strategy>> = {
     random: () => new RandomWalk(3),
     pct: (subject) => new Pct(subject, 3, 3),
-    dpor: (subject) => new Dpor(subject),
+    dpor: (subject) => new Dpor(subject, WHOLE),
     'brute force': (subject) => new BruteForce(subject),
     bounded: (subject) => new PreemptionBounded(subject, 2),
   };

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { Order, add32, load32, store32, type Op, type Word } from '#port';
 import { Dpor } from '../../src/explore/dpor.ts';
+import { WHOLE } from '../../src/explore/prefix.ts';
 import { Rcu } from '../../src/locking/rcu.ts';
 import { RwLock } from '../../src/locking/rw-lock.ts';
 import { SpinLock } from '../../src/locking/spin-lock.ts';
@@ -18,7 +19,7 @@ const BYTES = 0x8000;
 /** Explores to the end; every execution has to complete. Gives the number of traces. */
 function tracesOf(programs: readonly Program[], daemons: readonly number[] = []): number {
   const subject = subjectOf(programs, { bytes: BYTES, daemons });
-  const { explorer, stopped } = exploreAll(subject, (all) => new Dpor(all));
+  const { explorer, stopped } = exploreAll(subject, (all) => new Dpor(all, WHOLE));
   expect(stopped).toBe('exhausted');
   expect(Array.from(explorer.failures.values())).toEqual([]);
   return explorer.traces.size;

@@ -3,6 +3,7 @@ import type { Strategy } from '../../explore/strategy.ts';
 import type { Subject } from '../../explore/subject.ts';
 import { BruteForce } from '../../explore/brute-force.ts';
 import { Dpor } from '../../explore/dpor.ts';
+import { WHOLE } from '../../explore/prefix.ts';
 import { Pct } from '../../explore/pct.ts';
 import { PreemptionBounded } from '../../explore/preemption-bounded.ts';
 import { RandomWalk } from '../../explore/random-walk.ts';
@@ -43,7 +44,7 @@ export function isRandom(name: StrategyName): boolean {
 export function strategyOf(options: ExploreOptions, subject: Subject): Strategy {
   const { seed, depth, preemptions } = options;
   const strategies: Readonly<Record<StrategyName, () => Strategy>> = {
-    dpor: () => new Dpor(subject),
+    dpor: () => new Dpor(subject, WHOLE),
     pct: () => new Pct(subject, seed, depth),
     random: () => new RandomWalk(seed),
     bounded: () => new PreemptionBounded(subject, preemptions),
