@@ -8,9 +8,9 @@ import { Execution, type ExecutionResult } from '../engine/execution.ts';
 import { HappensBefore } from './happens-before.ts';
 import { explainDeadlock, explainLoop, type Names } from './liveness.ts';
 import { Recorder } from './recorder.ts';
-import type { Answers } from './schedule.ts';
 import { StrategyError, type Ended, type Strategy } from './strategy.ts';
 import type { Finding, Subject } from './subject.ts';
+import { Tally } from './tally.ts';
 
 /** What no exploration exceeds. */
 export interface Limits {
@@ -22,30 +22,10 @@ export interface Limits {
   readonly stepsOfOne: number;
 }
 
-/** A verdict, and of the executions that came to it the one with the fewest preemptions, of these the shortest. */
-export interface Failure extends Finding {
-  readonly schedule: Answers;
-  readonly preemptions: number;
-  /** Executions that came to this verdict. */
-  readonly times: number;
-}
-
 /** Why no further execution is made. */
 export type Stopped = 'exhausted' | 'schedules' | 'steps';
 
-export class Explorer {
-  schedules = 0;
-  /** Executions that a strategy gave up because others cover them. */
-  abandoned = 0;
-  steps = 0;
-  preemptions = 0;
-  /** How often each trace was executed, by its fingerprint. */
-  readonly traces: Map<number, number> = new Map();
-  readonly finalStates: Set<string> = new Set();
-  /** By verdict. */
-  readonly failures: Map<string, Failure> = new Map();
-  /** Executions that met `stepsOfOne`: what comes after is not explored. */
-  endless = 0;
+export class Explorer extends Tally {
   readonly #subject: Subject;
   readonly #strategy: Strategy;
   readonly #limits: Limits;
@@ -55,6 +35,7 @@ export class Explorer {
   readonly #names: Names;
 
   constructor(subject: Subject, strategy: Strategy, limits: Limits) {
+    super();
     this.#subject = subject;
     this.#strategy = strategy;
     this.#limits = limits;
@@ -68,15 +49,6 @@ export class Explorer {
   /** From now on executions are counted and judged only: that takes less time. */
   ignoreTraces(): void {
     this.#order = null;
-  }
-
-  /**
-   * The probability that one more random execution is of a trace that was not met before: the share of those that were met once (Good,
-   * "The population frequencies of species and the estimation of population parameters", 1953).
-   */
-  get unseen(): number {
-    const once = [...this.traces.values()].filter((times) => times === 1).length;
-    return this.schedules === 0 ? 1 : once / this.schedules;
   }
 
   /** Makes one more execution; says why not if there is none to be made. */
@@ -140,16 +112,6 @@ export class Explorer {
   }
 
   #keep(finding: Finding, { agents, choices, preemptions }: Recorder): void {
-    const known = this.failures.get(finding.verdict);
-    const times = (known?.times ?? 0) + 1;
-    const failure = { ...finding, schedule: { agents, choices }, preemptions, times };
-    const isBetter = known === undefined || isSimpler(failure, known);
-    this.failures.set(finding.verdict, isBetter ? failure : { ...known, times });
+    this.addFailure({ ...finding, schedule: { agents, choices }, preemptions, times: 1 });
   }
-}
-
-/** Whether a failure is easier to read than another. */
-export function isSimpler(one: Failure, other: Failure): boolean {
-  if (one.preemptions !== other.preemptions) return one.preemptions < other.preemptions;
-  return one.schedule.agents.length < other.schedule.agents.length;
 }

@@ -5,7 +5,8 @@
  *
  * It does not find the smallest schedule there is, only one that none of these changes makes smaller.
  */
-import { Explorer, isSimpler, type Failure } from './explorer.ts';
+import { Explorer } from './explorer.ts';
+import { isSimpler, type Failure } from './failure.ts';
 import { Guided } from './guided.ts';
 import { runsOf, type Run } from './runs.ts';
 import type { Subject } from './subject.ts';

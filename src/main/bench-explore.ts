@@ -6,7 +6,8 @@ import { DEFAULT_PROFILE } from '../kvm/profile.ts';
 import { Explorer } from '../explore/explorer.ts';
 import type { BenchSize } from './bench.ts';
 import { InstallSubject } from './explore/install-subject.ts';
-import { strategyOf, type ExploreOptions, type StrategyName } from './explore/options.ts';
+import { strategyOf, type StrategyName } from './explore/options.ts';
+import { undivided } from './explore/parts.ts';
 import type { BenchResult } from './result.ts';
 import type { Output } from './run-options.ts';
 
@@ -20,15 +21,7 @@ type Shape = (typeof SHAPES)[number];
 
 const STRATEGIES: readonly StrategyName[] = ['random', 'pct', 'dpor'];
 const UNLIMITED = Number.POSITIVE_INFINITY;
-const OPTIONS: Omit<ExploreOptions, 'strategy'> = {
-  seed: 1,
-  depth: 3,
-  preemptions: 2,
-  schedules: UNLIMITED,
-  steps: UNLIMITED,
-  seconds: UNLIMITED,
-  memory: UNLIMITED,
-};
+const OPTIONS = { seed: 1, depth: 3, preemptions: 2 } as const;
 
 /** What one batch did in a second of processor time. */
 interface Rates {
@@ -90,7 +83,11 @@ function runBatch(shape: Shape, strategy: StrategyName, isTraced: boolean): Rate
   while (schedules < shape.schedules) {
     const subject = new InstallSubject(shape);
     const limits = { schedules: shape.schedules - schedules, steps: UNLIMITED, stepsOfOne: 1e6 };
-    const explorer = new Explorer(subject, strategyOf({ ...OPTIONS, strategy }, subject), limits);
+    const explorer = new Explorer(
+      subject,
+      strategyOf({ ...OPTIONS, strategy }, subject, undivided(OPTIONS)),
+      limits,
+    );
     if (!isTraced) explorer.ignoreTraces();
     while (explorer.advance() === null);
     schedules += explorer.schedules;

@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { readFileSync } from 'node:fs';
-import { addExplore, addReplay } from './explore/commands.ts';
+import { addExplore, addMerge, addReplay } from './explore/commands.ts';
 import { benchReport, runReport } from './report.ts';
 import { DEFAULT_PROFILE, type ProfileName } from '../kvm/profile.ts';
 import type { DumpFlags } from './dump.ts';
@@ -104,6 +104,7 @@ function buildProgram(io: Output, commands: Commands, done: (isOk: boolean) => v
   addRun(program, io, commands, done);
   addDump(program, io, commands, done);
   addExplore(program, io, done);
+  addMerge(program, io, done);
   addReplay(program, io, done);
   addBench(program, io, commands);
   program

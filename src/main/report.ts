@@ -92,6 +92,7 @@ const ENDS: Readonly<Record<ExploreResult['stopped'], string>> = {
   steps: 'the steps asked for are done',
   seconds: 'the time is over',
   memory: 'the memory is used up',
+  unfinished: 'a shard has parts left',
 };
 
 function unseenText(unseen: number | null): string {

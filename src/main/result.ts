@@ -170,8 +170,8 @@ export interface ExploreResult {
   readonly bound: string;
   /** Every trace was executed, and each came to its end. */
   readonly exhaustive: boolean;
-  /** Why it ended: `exhausted`, or the budget that was spent. */
-  readonly stopped: 'exhausted' | 'schedules' | 'steps' | 'seconds' | 'memory';
+  /** Why it ended: `exhausted`, or the budget that was spent; `unfinished` of merged shards of which one has parts left. */
+  readonly stopped: 'exhausted' | 'schedules' | 'steps' | 'seconds' | 'memory' | 'unfinished';
   /** Executions, those given up included. */
   readonly schedules: number;
   readonly abandoned: number;

@@ -8,7 +8,7 @@ import { RandomWalk } from '../../src/explore/random-walk.ts';
 import { Replay } from '../../src/explore/replay.ts';
 import { RoundRobin } from '../../src/explore/round-robin.ts';
 import { formatSchedule, parseSchedule } from '../../src/explore/schedule.ts';
-import type { Failure } from '../../src/explore/explorer.ts';
+import type { Failure } from '../../src/explore/failure.ts';
 import type { Subject } from '../../src/explore/subject.ts';
 import { exploreAll, lockBoth, subjectOf } from './subjects.ts';
 

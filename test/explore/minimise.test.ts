@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Order, choose, load32, store32, type Op } from '#port';
-import type { Failure } from '../../src/explore/explorer.ts';
+import type { Failure } from '../../src/explore/failure.ts';
 import { Guided } from '../../src/explore/guided.ts';
 import { minimise } from '../../src/explore/minimise.ts';
 import { RandomWalk } from '../../src/explore/random-walk.ts';

@@ -1,18 +1,21 @@
-/** The command lines of `faultline explore` and `faultline replay`. */
+/** The command lines of `faultline explore`, `faultline merge` and `faultline replay`. */
 import type { Command } from 'commander';
+import { availableParallelism } from 'node:os';
 import { WORKLOAD, oneOf, profiles, seconds, secondsMax, seedMax, wholeNumber } from '../flags.ts';
 import { JsonOutput } from '../json-output.ts';
 import { exploreReport, replayReport } from '../report.ts';
-import type { ExploreViolation } from '../result.ts';
+import type { ExploreResult, ExploreViolation } from '../result.ts';
 import type { Output } from '../run-options.ts';
-import { StuckError } from '../user-error.ts';
+import { StuckError, UserError } from '../user-error.ts';
 import { vcpusMax } from '../workload/schema.ts';
-import type { Budget, ExploreOptions, StrategyName } from './options.ts';
+import type { Budget, ExploreOptions, Shard, StrategyName } from './options.ts';
 import type { Overrides } from './target.ts';
 
 const strategies: readonly StrategyName[] = ['dpor', 'pct', 'random', 'bounded', 'brute-force'];
 const countMax = 2 ** 48;
 const depthMax = 100;
+const workersMax = 1024;
+const shardsMax = 1_000_000;
 const secondsDefault = 60;
 /** What keeps an execution from its end is a verdict, too, but has an exit status of its own. */
 const STUCK: ReadonlySet<string> = new Set(['deadlock', 'livelock', 'step-limit']);
@@ -22,6 +25,10 @@ interface ExploreFlags extends Overrides, Partial<Budget> {
   readonly seed: number;
   readonly depth: number;
   readonly preemptions: number;
+  readonly workers?: number;
+  readonly shard?: Shard;
+  readonly checkpoint?: string;
+  readonly resume?: boolean;
   readonly json?: string;
 }
 
@@ -70,6 +77,14 @@ export function addExplore(program: Command, io: Output, done: Done): void {
       seconds('--seconds', secondsMax),
     )
     .option('--memory <n>', 'until so many MiB are used', wholeNumber('--memory', 1, countMax))
+    .option(
+      '--workers <n>',
+      'explore by so many threads; by default as many as there are cores',
+      wholeNumber('--workers', 1, workersMax),
+    )
+    .option('--shard <i/n>', 'the i-th of n shares, for n machines; with --checkpoint', shardOf)
+    .option('--checkpoint <file>', 'keep what is done in a file, for --resume and merge')
+    .option('--resume', 'go on from what the checkpoint has')
     .option('--json <file>', 'write the result as JSON (- is standard output)')
     .action(async (workload: string, flags: ExploreFlags) =>
       done(await explore(workload, flags, io)),
@@ -107,13 +122,49 @@ function withScenarioFlags(command: Command): Command {
 
 async function explore(workload: string, flags: ExploreFlags, io: Output): Promise<boolean> {
   const json = new JsonOutput(flags.json);
-  const { loadTarget } = await import('./target.ts');
-  const { exploreTarget } = await import('./explore.ts');
-  const result = await exploreTarget(loadTarget(workload, flags), optionsOf(flags), io);
+  checkTogether(flags);
+  const { exploreWorkload } = await import('./explore.ts');
+  return tell(await exploreWorkload(workload, optionsOf(flags), io), json, io);
+}
+
+export function addMerge(program: Command, io: Output, done: Done): void {
+  program
+    .command('merge')
+    .description('put together what the shards of an exploration found')
+    .argument('<workload>', WORKLOAD)
+    .argument('<checkpoints...>', 'what explore --shard --checkpoint wrote, of every shard')
+    .option('--json <file>', 'write the result as JSON (- is standard output)')
+    .action(async (workload: string, files: readonly string[], flags: { json?: string }) => {
+      const json = new JsonOutput(flags.json);
+      const { mergeCheckpoints } = await import('./merge.ts');
+      done(tell(mergeCheckpoints(workload, files), json, io));
+    });
+}
+
+function tell(result: ExploreResult, json: JsonOutput, io: Output): boolean {
   json.write(result, io);
   if (!json.isStdout) io.stdout.write(exploreReport(result));
   checkStuck(result.violations);
   return result.ok;
+}
+
+/** Reads `I/N`. */
+function shardOf(text: string): Shard {
+  const [index = '', of = '', ...more] = text.split('/');
+  const read = wholeNumber('--shard', 1, shardsMax);
+  const shard = { index: read(index), of: read(of) };
+  if (more.length === 0 && shard.index <= shard.of) return shard;
+  throw new UserError(`--shard: expected I/N with I from 1 to N, not ${JSON.stringify(text)}`);
+}
+
+/** Refuses flags that would mean nothing together. */
+function checkTogether({ shard, checkpoint, resume, strategy }: ExploreFlags): void {
+  if (shard !== undefined && checkpoint === undefined)
+    throw new UserError('--shard: needs --checkpoint, which merge reads');
+  if (resume === true && checkpoint === undefined)
+    throw new UserError('--resume: needs --checkpoint');
+  if (shard !== undefined && (strategy === 'bounded' || strategy === 'brute-force'))
+    throw new UserError(`--shard: not with --strategy ${strategy}, which is not divided`);
 }
 
 function optionsOf(flags: ExploreFlags): ExploreOptions {
@@ -125,6 +176,10 @@ function optionsOf(flags: ExploreFlags): ExploreOptions {
     steps: steps ?? Number.POSITIVE_INFINITY,
     seconds: given ?? (isEndless ? secondsDefault : Number.POSITIVE_INFINITY),
     memory: memory ?? Number.POSITIVE_INFINITY,
+    workers: flags.workers ?? availableParallelism(),
+    shard: flags.shard ?? { index: 1, of: 1 },
+    checkpoint: flags.checkpoint ?? null,
+    resume: flags.resume === true,
   };
 }
 

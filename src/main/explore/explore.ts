@@ -1,77 +1,223 @@
 /** `faultline explore`: a strategy on a workload until it comes to its end or a budget is spent. */
-import { Explorer, type Failure, type Stopped } from '../../explore/explorer.ts';
+import type { Failure } from '../../explore/failure.ts';
 import { minimise } from '../../explore/minimise.ts';
 import { formatSchedule } from '../../explore/schedule.ts';
+import type { Subject } from '../../explore/subject.ts';
+import { Tally } from '../../explore/tally.ts';
 import { environment } from '../environment.ts';
 import type { ExploreResult, ExploreViolation } from '../result.ts';
 import type { Output } from '../run-options.ts';
-import { isExhaustive, isRandom, strategyOf, type Budget, type ExploreOptions } from './options.ts';
-import type { Target } from './target.ts';
+import { UserError } from '../user-error.ts';
+import {
+  identityOf,
+  readCheckpoint,
+  writeCheckpoint,
+  type Checkpoint,
+  type Identity,
+} from './checkpoint.ts';
+import { ThisThread, WorkerThreads, type Crew } from './crew.ts';
+import { isExhaustive, isRandom, type ExploreOptions, type StrategyOptions } from './options.ts';
+import { explorePart, nowMs, STEPS_OF_ONE_MAX, type PartReport } from './part-runner.ts';
+import { isDivisible, partsOf, undivided, type Parts } from './parts.ts';
+import { Survey } from './survey.ts';
+import { loadTarget, type Target } from './target.ts';
 
-/** Steps after which one execution counts as endless: a verdict. */
-export const STEPS_OF_ONE_MAX = 1_000_000;
 /** What making one schedule simpler may spend. */
 const MINIMISE = { schedules: 1000, stepsOfOne: STEPS_OF_ONE_MAX };
-/** Milliseconds between two looks at the world outside. */
-const TURN_MS = 50;
-const MIB = 2 ** 20;
+/** An exploration that is over within so many executions is not divided. */
+const UNDIVIDED_MAX = 2000;
+/** Parts for each worker, at least: below that starting it costs more than it saves. */
+const PARTS_OF_WORKER_MIN = 4;
+/** Milliseconds between two checkpoints. */
+const CHECKPOINT_MS = 1000;
 
-type End = Stopped | 'seconds' | 'memory';
+/** What an exploration came to. */
+export interface Surveyed {
+  readonly tally: Tally;
+  readonly bound: string;
+  readonly stopped: ExploreResult['stopped'];
+}
 
-export async function exploreTarget(
-  target: Target,
+/** @throws UserError about the workload, a flag or the checkpoint. */
+export async function exploreWorkload(
+  workload: string,
   options: ExploreOptions,
   io: Output,
 ): Promise<ExploreResult> {
+  const target = loadTarget(workload, options);
+  const since = nowMs();
   const before = environment();
-  const { seed } = options;
-  const subject = target.subjectOf(seed);
-  const strategy = strategyOf(options, subject);
-  const explorer = new Explorer(subject, strategy, { ...options, stepsOfOne: STEPS_OF_ONE_MAX });
-  const since = performance.now();
-  const stopped = await runOut(explorer, options, io);
-  const isWhole = stopped === 'exhausted' && explorer.endless === 0;
+  const subject = target.subjectOf(options.seed);
+  const surveyed = await survey(workload, target, subject, options, io);
+  const seconds = (nowMs() - since) / 1000;
+  return { ...resultOf(target, subject, options, surveyed), seconds, environment: before };
+}
+
+/** The result, without how long it took. */
+export function resultOf(
+  { name, kvm, vcpus, hash }: Target,
+  subject: Subject,
+  { strategy, seed }: StrategyOptions,
+  { tally, bound, stopped }: Surveyed,
+): Omit<ExploreResult, 'seconds' | 'environment'> {
   return {
     schema: 'faultline.explore/1',
-    ok: explorer.failures.size === 0,
-    workload: target.name,
-    kvm: target.kvm,
-    vcpus: target.vcpus,
+    ok: tally.failures.size === 0,
+    workload: name,
+    kvm,
+    vcpus,
     seed,
-    strategy: options.strategy,
-    bound: strategy.bound,
-    exhaustive: isWhole && isExhaustive(options.strategy),
+    strategy,
+    bound,
+    exhaustive: stopped === 'exhausted' && tally.endless === 0 && isExhaustive(strategy),
     stopped,
-    schedules: explorer.schedules,
-    abandoned: explorer.abandoned,
-    traces: explorer.traces.size,
-    unseen: isRandom(options.strategy) ? explorer.unseen : null,
-    finalStates: explorer.finalStates.size,
-    steps: explorer.steps,
-    preemptions: explorer.preemptions,
-    seconds: (performance.now() - since) / 1000,
-    environment: before,
-    violations: [...explorer.failures.values()].map((failure) =>
-      violationOf(minimise(subject, failure, MINIMISE), target.hash, seed),
+    schedules: tally.schedules,
+    abandoned: tally.abandoned,
+    traces: tally.traces.size,
+    unseen: isRandom(strategy) ? tally.unseen : null,
+    finalStates: tally.finalStates.size,
+    steps: tally.steps,
+    preemptions: tally.preemptions,
+    violations: [...tally.failures.values()].map((failure) =>
+      violationOf(minimise(subject, failure, MINIMISE), hash, seed),
     ),
   };
 }
 
-/** Makes executions until there is nothing left or to be spent. */
-async function runOut(explorer: Explorer, budget: Budget, io: Output): Promise<End> {
-  const endMs = performance.now() + budget.seconds * 1000;
-  for (;;) {
-    const turnMs = Math.min(performance.now() + TURN_MS, endMs);
-    do {
-      const stopped = explorer.advance();
-      if (stopped !== null) return stopped;
-    } while (performance.now() < turnMs);
-    if (performance.now() >= endMs) return 'seconds';
-    if (process.memoryUsage().heapUsed > budget.memory * MIB) return 'memory';
-    await new Promise((resolve) => {
-      setImmediate(resolve);
-    });
-    io.signal?.throwIfAborted();
+async function survey(
+  workload: string,
+  target: Target,
+  subject: Subject,
+  options: ExploreOptions,
+  io: Output,
+): Promise<Surveyed> {
+  const endMs = nowMs() + options.seconds * 1000;
+  if (options.checkpoint !== null) {
+    const parts = partsOf(options, subject);
+    const checkpoint = checkpointOf(target, options, parts.count);
+    return await inParts(workload, subject, options, parts, checkpoint, endMs, io);
+  }
+  const first = await undividedReport(subject, options, endMs, io);
+  const isOver =
+    first !== null && (first.stopped !== 'schedules' || first.tally.schedules >= options.schedules);
+  const tally = new Tally();
+  if (first !== null && isOver) {
+    tally.add(first.tally);
+    return { tally, bound: first.bound, stopped: first.stopped };
+  }
+  const parts = partsOf(options, subject);
+  const fresh = freshCheckpoint(target, options, parts.count);
+  const surveyed = await inParts(workload, subject, options, parts, fresh, endMs, io);
+  // What was found on the way must not be lost if the parts end at a budget.
+  for (const failure of first?.tally.failures.values() ?? [])
+    if (!surveyed.tally.failures.has(failure.verdict)) surveyed.tally.addFailure(failure);
+  return surveyed;
+}
+
+/** Null where it would be a waste: parts come in order, one after the other. */
+async function undividedReport(
+  subject: Subject,
+  options: ExploreOptions,
+  endMs: number,
+  { signal }: Output,
+): Promise<PartReport | null> {
+  if (isRandom(options.strategy)) return null;
+  const { strategy, schedules, steps, memory } = options;
+  const most = isDivisible(strategy) ? UNDIVIDED_MAX : Number.POSITIVE_INFINITY;
+  const part = undivided(options);
+  const task = { part, schedules: Math.min(schedules, most), steps, memory, endMs };
+  return await explorePart(subject, options, task, signal);
+}
+
+async function inParts(
+  workload: string,
+  subject: Subject,
+  options: ExploreOptions,
+  parts: Parts,
+  checkpoint: Checkpoint,
+  endMs: number,
+  io: Output,
+): Promise<Surveyed> {
+  const saver = new Saver(options.checkpoint, checkpoint);
+  // One that cannot be written is found out now.
+  saver.write();
+  const crew = crewOf(workload, subject, options, parts.count, io);
+  const all = new Survey(checkpoint, options, endMs, () => saver.save());
+  try {
+    const stopped = await all.run(parts, options.shard, crew);
+    const isAsked = stopped === 'exhausted' && isRandom(options.strategy);
+    return { tally: all.tally, bound: checkpoint.bound, stopped: isAsked ? 'schedules' : stopped };
+  } finally {
+    await crew.close();
+    saver.write();
+  }
+}
+
+function crewOf(
+  workload: string,
+  subject: Subject,
+  options: ExploreOptions,
+  parts: number,
+  { signal }: Output,
+): Crew {
+  const ofShard = parts / options.shard.of;
+  const size = Math.min(options.workers, Math.floor(ofShard / PARTS_OF_WORKER_MIN));
+  if (size <= 1) return new ThisThread(subject, options, signal);
+  const { strategy, seed, depth, preemptions, vcpus, kvm } = options;
+  const common = { strategy, seed, depth, preemptions, vcpus, kvm };
+  return new WorkerThreads(size, { workload, options: common }, signal);
+}
+
+/** Writes the checkpoint, if there is to be one, not too often. */
+class Saver {
+  readonly #file: string | null;
+  readonly #checkpoint: Checkpoint;
+  #lastMs = nowMs();
+
+  constructor(file: string | null, checkpoint: Checkpoint) {
+    this.#file = file;
+    this.#checkpoint = checkpoint;
+  }
+
+  save(): void {
+    if (nowMs() - this.#lastMs < CHECKPOINT_MS) return;
+    this.write();
+    this.#lastMs = nowMs();
+  }
+
+  write(): void {
+    if (this.#file !== null) writeCheckpoint(this.#file, this.#checkpoint);
+  }
+}
+
+/** What the file has, if it is to be resumed. */
+function checkpointOf(target: Target, options: ExploreOptions, parts: number): Checkpoint {
+  const fresh = freshCheckpoint(target, options, parts);
+  const { checkpoint: file, resume } = options;
+  if (file === null || !resume) return fresh;
+  const found = readCheckpoint(file);
+  checkSame(file, fresh.identity, found.identity);
+  const { index, of } = found.shard;
+  if (index !== options.shard.index || of !== options.shard.of)
+    throw new UserError(`${file}: of shard ${index}/${of}`);
+  return found;
+}
+
+function freshCheckpoint(target: Target, options: ExploreOptions, parts: number): Checkpoint {
+  const { schedules, strategy, shard } = options;
+  // What a random exploration is asked for decides what its parts are.
+  const asked = isRandom(strategy) && Number.isFinite(schedules) ? schedules : null;
+  const identity = identityOf(target, options, parts, asked);
+  return { identity, shard, bound: '', done: new Set(), tally: new Tally() };
+}
+
+/** @throws UserError naming what differs between two explorations. */
+export function checkSame(file: string, one: Identity, other: Identity): void {
+  for (const key of Object.keys(one) as (keyof Identity)[]) {
+    if (one[key] !== other[key])
+      throw new UserError(
+        `${file}: of another exploration: ${key} ${String(other[key])}, not ${String(one[key])}`,
+      );
   }
 }
 

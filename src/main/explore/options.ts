@@ -3,10 +3,10 @@ import type { Strategy } from '../../explore/strategy.ts';
 import type { Subject } from '../../explore/subject.ts';
 import { BruteForce } from '../../explore/brute-force.ts';
 import { Dpor } from '../../explore/dpor.ts';
-import { WHOLE } from '../../explore/prefix.ts';
 import { Pct } from '../../explore/pct.ts';
 import { PreemptionBounded } from '../../explore/preemption-bounded.ts';
 import { RandomWalk } from '../../explore/random-walk.ts';
+import type { Part } from './parts.ts';
 import type { Overrides } from './target.ts';
 
 export type StrategyName = 'dpor' | 'pct' | 'random' | 'bounded' | 'brute-force';
@@ -22,13 +22,29 @@ export interface Budget {
   readonly memory: number;
 }
 
-export interface ExploreOptions extends Overrides, Budget {
+/** What decides which executions are made. */
+export interface StrategyOptions {
   readonly strategy: StrategyName;
   readonly seed: number;
   /** Of `pct`. */
   readonly depth: number;
   /** Of `bounded`. */
   readonly preemptions: number;
+}
+
+/** Every `of`th part of an exploration, from part `index` on, counted from 1. */
+export interface Shard {
+  readonly index: number;
+  readonly of: number;
+}
+
+export interface ExploreOptions extends Overrides, Budget, StrategyOptions {
+  readonly workers: number;
+  readonly shard: Shard;
+  /** A file that keeps what is done, or null. */
+  readonly checkpoint: string | null;
+  /** Whether to go on from what the checkpoint has. */
+  readonly resume: boolean;
 }
 
 /** Whether a strategy that comes to its end has seen every interleaving, or one of each trace. */
@@ -41,14 +57,18 @@ export function isRandom(name: StrategyName): boolean {
   return name === 'random' || name === 'pct';
 }
 
-export function strategyOf(options: ExploreOptions, subject: Subject): Strategy {
-  const { seed, depth, preemptions } = options;
+/** The strategy for one part of an exploration. */
+export function strategyOf(
+  { strategy, depth, preemptions }: StrategyOptions,
+  subject: Subject,
+  { prefix, seed }: Part,
+): Strategy {
   const strategies: Readonly<Record<StrategyName, () => Strategy>> = {
-    dpor: () => new Dpor(subject, WHOLE),
+    dpor: () => new Dpor(subject, prefix),
     pct: () => new Pct(subject, seed, depth),
     random: () => new RandomWalk(seed),
     bounded: () => new PreemptionBounded(subject, preemptions),
     'brute-force': () => new BruteForce(subject),
   };
-  return strategies[options.strategy]();
+  return strategies[strategy]();
 }

@@ -7,7 +7,8 @@ import { PROFILES, type ProfileName } from '../../kvm/profile.ts';
 import { readText, shippedLitmus, shippedWorkloads } from '../input-file.ts';
 import type { ReplayResult } from '../result.ts';
 import { UserError } from '../user-error.ts';
-import { STEPS_OF_ONE_MAX, violationOf } from './explore.ts';
+import { violationOf } from './explore.ts';
+import { STEPS_OF_ONE_MAX } from './part-runner.ts';
 import { loadTarget, type Overrides, type Target } from './target.ts';
 
 export interface ReplayOptions extends Overrides {
