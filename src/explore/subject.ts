@@ -20,6 +20,8 @@ export interface Subject {
   judge(result: ExecutionResult): readonly Finding[];
   /** What a word of memory is, in a report; null if it has no name. */
   readonly nameOf?: (at: Word) => string | null;
+  /** What 64 bits at a word of memory mean, in a report; null if they are no more than a number. */
+  readonly describe?: (at: Word, lo: number, hi: number) => string | null;
   /** What a completed execution left, as far as executions may differ in it; asked after `judge`. */
   finalState(): string;
 }

@@ -1,4 +1,5 @@
 import Table from 'cli-table3';
+import type { Timeline } from '../explore/timeline.ts';
 import type {
   BenchDocument,
   BenchResult,
@@ -121,11 +122,29 @@ function explored({ workload, vcpus, kvm }: ExploreResult | ReplayResult): strin
 }
 
 function found(violations: readonly ExploreViolation[]): string[] {
-  return violations.flatMap(({ verdict, message, schedule, steps, preemptions, times }) => [
-    `VIOLATION ${verdict}: ${message}`,
-    `  in ${amount(times, 'schedule')}; this one has ${amount(steps, 'step')} and ${amount(preemptions, 'preemption')}:`,
-    `  faultline replay ${schedule}`,
+  return violations.flatMap(
+    ({ verdict, message, schedule, steps, preemptions, times, timeline }) => [
+      `VIOLATION ${verdict}: ${message}`,
+      `  in ${amount(times, 'schedule')}; this one has ${amount(steps, 'step')} and ${amount(preemptions, 'preemption')}:`,
+      `  faultline replay ${schedule}`,
+      ...(timeline === undefined ? [] : timelineLines(timeline)),
+    ],
+  );
+}
+
+/** A column per agent, time downwards. */
+function timelineLines({ agents, rows }: Timeline): string[] {
+  const cells = rows.map(({ step, agent, text, why }) => [
+    String(step),
+    ...agents.map((_, column) => (column === agent ? text : '')),
+    why,
   ]);
+  const left = Array.from({ length: agents.length + 1 }, (_, column) => column + 1);
+  const isCut = rows.some(({ step }, row) => row === 0 && step > 1);
+  return [
+    ...(isCut ? [`  its last ${amount(rows.length, 'step')}:`] : []),
+    table(['step', ...agents, 'switched because'], cells, left),
+  ];
 }
 
 /** A duration in nanoseconds with three digits and its unit; `-` for null. */

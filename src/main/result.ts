@@ -2,6 +2,7 @@
  * The JSON documents that commands write with `--json`. The keys are a contract with whoever reads them: keys may be added,
  * never renamed or dropped, and the schema's number goes up when a meaning changes.
  */
+import type { Timeline } from '../explore/timeline.ts';
 import type { ProfileName } from '../kvm/profile.ts';
 import type { Granule, LeafSize } from './granule.ts';
 
@@ -154,6 +155,8 @@ export interface ExploreViolation extends Violation {
   readonly preemptions: number;
   /** Executions that came to it. */
   readonly times: number;
+  /** What happens in it, step by step; of a long one the end. */
+  readonly timeline?: Timeline;
 }
 
 /** The document of `faultline explore`. */

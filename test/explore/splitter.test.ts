@@ -19,6 +19,7 @@ test.each([
     );
     expect(new Set(found.flatMap((of) => [...of.keys()])).size).toBe(traces);
     expect(found.reduce((sum, { size }) => sum + size, 0)).toBe(traces);
-    if (parts < traces) expect(prefixes.length).toBeGreaterThanOrEqual(parts);
+    // An execution that ends before it is divided further is a prefix of its own.
+    expect(prefixes.length).toBeGreaterThanOrEqual(Math.min(parts, traces));
   },
 );

@@ -49,6 +49,13 @@ async function shards(of: number, ...argv: readonly string[]): Promise<string[]>
   return files;
 }
 
+/** What merge says to files that it does not take. */
+async function refused(...files: readonly string[]): Promise<string> {
+  const { status, err } = await faultline('merge', 'litmus/install-2x1', ...files);
+  expect(status).toBe(2);
+  return err;
+}
+
 describe('shards', () => {
   test.each([1, 2, 3, 5])('%d of them find what one exploration does', async (of) => {
     const merged = await result(
@@ -86,11 +93,6 @@ describe('shards', () => {
     const [one = '', two = ''] = await shards(2, 'litmus/install-2x1');
     const [other = ''] = await shards(1, 'litmus/install-2x2');
     const [three = ''] = await shards(3, 'litmus/install-2x1');
-    const refused = async (...files: readonly string[]): Promise<string> => {
-      const { status, err } = await faultline('merge', 'litmus/install-2x1', ...files);
-      expect(status).toBe(2);
-      return err;
-    };
     expect(await refused(one)).toBe('faultline: merge: shard 2/2 is missing\n');
     expect(await refused(one, two, one)).toContain('shard 1/2 a second time');
     expect(await refused(one, other)).toContain('of another exploration: workload install-2x2');
@@ -134,7 +136,7 @@ describe('a checkpoint', () => {
     const flags = ['explore', 'litmus/install-2x1', '--workers', '1', '--checkpoint', file];
     await result(...flags);
     const text = readFileSync(file, 'utf8');
-    const refused = async (content: string, ...more: readonly string[]): Promise<string> => {
+    const resumed = async (content: string, ...more: readonly string[]): Promise<string> => {
       writeFileSync(file, content);
       const { status, out, err } = await faultline(...flags, '--resume', ...more);
       expect({ status, out, lines: err.split('\n').length }).toEqual({
@@ -144,13 +146,13 @@ describe('a checkpoint', () => {
       });
       return err;
     };
-    expect(await refused(text.slice(0, -9))).toContain('a checkpoint that is cut off or damaged');
-    expect(await refused(text.slice(0, 200))).toContain('a checkpoint that is cut off or damaged');
-    expect(await refused(text.replace('"done":[0', '"done":[7'))).toContain('cut off or damaged');
-    expect(await refused('{"schema":"other/1"}\n')).toContain('no checkpoint');
-    expect(await refused('')).toContain('no checkpoint');
-    expect(await refused(text, '--seed', '2')).toContain('of another exploration: seed 1, not 2');
-    expect(await refused(text, '--shard', '1/2')).toContain('of shard 1/1');
+    expect(await resumed(text.slice(0, -9))).toContain('a checkpoint that is cut off or damaged');
+    expect(await resumed(text.slice(0, 200))).toContain('a checkpoint that is cut off or damaged');
+    expect(await resumed(text.replace('"done":[0', '"done":[7'))).toContain('cut off or damaged');
+    expect(await resumed('{"schema":"other/1"}\n')).toContain('no checkpoint');
+    expect(await resumed('')).toContain('no checkpoint');
+    expect(await resumed(text, '--seed', '2')).toContain('of another exploration: seed 1, not 2');
+    expect(await resumed(text, '--shard', '1/2')).toContain('of shard 1/1');
   });
 
   test.each([

@@ -275,10 +275,21 @@ test('a violation is shown with its schedule', async () => {
         steps: 9,
         preemptions: 1,
         times: 2,
+        timeline: {
+          agents: ['one', 'two'],
+          rows: [
+            { step: 8, agent: 0, text: 'load64 entry: empty', why: '' },
+            { step: 9, agent: 1, text: 'cas64 entry: empty -> LOCKED', why: 'one preempted' },
+          ],
+        },
       },
     ],
   });
   expect(text).toContain('VIOLATION deadlock: A waits\n');
   expect(text).toContain('in 2 schedules; this one has 9 steps and 1 preemption:\n');
-  expect(text).toContain('  faultline replay fl1:x\n');
+  expect(text).toContain('  faultline replay fl1:x\n  its last 2 steps:\n');
+  const rows = text.split('\n').map((line) => line.trim().split(/ {2,}/u));
+  expect(rows).toContainEqual(['step', 'one', 'two', 'switched because']);
+  expect(rows).toContainEqual(['8', 'load64 entry: empty']);
+  expect(rows).toContainEqual(['9', 'cas64 entry: empty -> LOCKED', 'one preempted']);
 });

@@ -2,6 +2,7 @@
 import type { Failure } from '../../explore/failure.ts';
 import { minimise } from '../../explore/minimise.ts';
 import { formatSchedule } from '../../explore/schedule.ts';
+import { timelineOf } from '../../explore/timeline.ts';
 import type { Subject } from '../../explore/subject.ts';
 import { Tally } from '../../explore/tally.ts';
 import { environment } from '../environment.ts';
@@ -79,7 +80,7 @@ export function resultOf(
     steps: tally.steps,
     preemptions: tally.preemptions,
     violations: [...tally.failures.values()].map((failure) =>
-      violationOf(minimise(subject, failure, MINIMISE), hash, seed),
+      explained(subject, minimise(subject, failure, MINIMISE), hash, seed),
     ),
   };
 }
@@ -219,6 +220,17 @@ export function checkSame(file: string, one: Identity, other: Identity): void {
         `${file}: of another exploration: ${key} ${String(other[key])}, not ${String(one[key])}`,
       );
   }
+}
+
+/** The same, and what happens in it. */
+function explained(
+  subject: Subject,
+  failure: Failure,
+  scenario: string,
+  seed: number,
+): ExploreViolation {
+  const timeline = timelineOf(subject, failure.schedule);
+  return { ...violationOf(failure, scenario, seed), timeline };
 }
 
 /** A failure with the schedule that shows it again. */

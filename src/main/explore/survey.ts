@@ -42,21 +42,11 @@ export class Survey {
   /** Explores what is left; says why it ended. */
   async run(parts: Parts, shard: Shard, crew: Crew): Promise<End> {
     const running: Running[] = [];
-    let next = shard.index - 1;
+    const waiting = this.#waiting(parts, shard);
     let ended: End | null = null;
     try {
       for (;;) {
-        for (
-          ;
-          ended === null && next < parts.count && running.length < crew.size;
-          next += shard.of
-        ) {
-          if (this.#progress.done.has(next)) continue;
-          const report = crew.run(this.#taskOf(parts.at(next)));
-          // Whoever waits for it hears of a failure; another that failed before ends the survey.
-          report.catch(() => undefined);
-          running.push({ index: next, report });
-        }
+        if (ended === null) this.#fill(running, waiting, parts, crew);
         const first = running.shift();
         if (first === undefined) return ended ?? 'exhausted';
         const report = await this.#fitted(await first.report, parts.at(first.index), crew);
@@ -66,6 +56,25 @@ export class Survey {
       }
     } finally {
       this.#save();
+    }
+  }
+
+  /** The parts of the shard that are not done, in their order. */
+  *#waiting({ count }: Parts, { index, of }: Shard): Generator<number, undefined> {
+    for (let part = index - 1; part < count; part += of)
+      if (!this.#progress.done.has(part)) yield part;
+    return undefined;
+  }
+
+  /** Gives everybody something to do, as long as there is anything. */
+  #fill(running: Running[], waiting: Iterator<number>, parts: Parts, crew: Crew): void {
+    while (running.length < crew.size) {
+      const { value: index, done } = waiting.next();
+      if (done === true) return;
+      const report = crew.run(this.#taskOf(parts.at(index)));
+      // Whoever waits for it hears of a failure; another that failed before ends the survey.
+      report.catch(() => undefined);
+      running.push({ index, report });
     }
   }
 

@@ -7,6 +7,7 @@ import type { Word } from '../../engine/port.ts';
 import { Execution, type AgentSpec, type ExecutionResult } from '../../engine/execution.ts';
 import { RoundRobin } from '../../explore/round-robin.ts';
 import { findingsOf, type Finding, type Subject } from '../../explore/subject.ts';
+import { Descriptor } from '../../machine/descriptor.ts';
 import { RwLock } from '../../locking/rw-lock.ts';
 import { SpinLock } from '../../locking/spin-lock.ts';
 import { nameOf } from '../../workers/agents.ts';
@@ -17,6 +18,7 @@ import { runPhase } from '../../workers/single-phase.ts';
 import { worldOf } from '../../workers/world.ts';
 import { agentsOf } from '../run-explore.ts';
 import { createSharedWorld, type SharedWorld } from '../shared-world.ts';
+import { descriptorText } from './descriptor-text.ts';
 import { StuckError, UserError } from '../user-error.ts';
 import { verify } from '../verify/verify.ts';
 import { findingsIn } from '../violations.ts';
@@ -83,6 +85,14 @@ export class VmSubject implements Subject {
       })),
     ];
     return places.find(({ from, bytes }) => at >= from && at < from + bytes)?.name ?? null;
+  };
+
+  /** Entries of tables are decoded. */
+  readonly describe = (at: Word, lo: number, hi: number): string | null => {
+    const { contents, frames, contentBytes } = this.#shared.layout.tableZone;
+    if (at < contents || at >= contents + frames * contentBytes) return null;
+    const { geometry } = this.#shared.world.vm.parts;
+    return descriptorText(new Descriptor(lo, hi), geometry);
   };
 
   #verify(): Finding[] {
