@@ -16,10 +16,11 @@ function* reader(): Op<void> {
   yield* load32(72, Order.once);
 }
 
+function* long(): Op<void> {
+  for (let i = 0; i < 300; i++) yield* load32(64, Order.once);
+}
+
 test('only the end of a long execution is shown', () => {
-  function* long(): Op<void> {
-    for (let i = 0; i < 300; i++) yield* load32(64, Order.once);
-  }
   const agents = Array.from({ length: 300 }, () => 0);
   const { rows } = timelineOf(subjectOf([long]), { agents, choices: [] });
   expect(rows.map(({ step }) => step)).toEqual(Array.from({ length: 200 }, (_, i) => 101 + i));
