@@ -179,8 +179,8 @@ export function write32(at: Word, value: number): void {
   put32(EventKind.write32, at, value, 0, false);
 }
 
-export function event(kind: EventKind, at: Word, a: number, b: number): void {
-  record(kind, at, 0, 0, a, b, 0);
+export function event(kind: EventKind, at: Word, a: number, b: number, c = 0, d = 0, e = 0): void {
+  record(kind, at, c, d, a, b, e);
 }
 
 export function count(offset: number, n: number): void {

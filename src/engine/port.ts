@@ -98,7 +98,7 @@ export interface Port {
   read32(at: Word): number;
   write32(at: Word, value: number): void;
   /** A meaningful moment for the checkers; nothing on an untraced engine. `kind` is an `EventKind`. */
-  event(kind: number, at: Word, a: number, b: number): void;
+  event(kind: number, at: Word, a: number, b: number, c?: number, d?: number, e?: number): void;
 
   // Statistics.
   /** Adds to the 64-bit float counter at `offset` bytes into this agent's statistics block. */

@@ -71,7 +71,15 @@ export function write32(at: Word, value: number): void {
 }
 
 /** Untraced: nobody listens. */
-export function event(_kind: number, _at: Word, _a: number, _b: number): void {}
+export function event(
+  _kind: number,
+  _at: Word,
+  _a: number,
+  _b: number,
+  _c?: number,
+  _d?: number,
+  _e?: number,
+): void {}
 
 export function count(offset: number, n: number): void {
   const index = (statistics + offset) >>> 3;

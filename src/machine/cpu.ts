@@ -17,7 +17,7 @@ import {
   type Word,
 } from '#port';
 import { EventKind } from '../engine/events.ts';
-import type { Ipa, Level, Phys, Vmid } from './address.ts';
+import { highHalf, type Ipa, type Level, type Phys, type Vmid } from './address.ts';
 import { COMBINED_TLB_BYTES, CombinedTlb } from './combined-tlb.ts';
 import { CpuWord, writeRegisters } from './cpu-words.ts';
 import type { MachineFeatures } from './features.ts';
@@ -77,6 +77,11 @@ export function tlbOf({ caches, geometry }: CpuOptions): TranslationArray {
 /** Its walk cache. */
 export function walkCacheOf({ caches, geometry }: CpuOptions): TranslationArray {
   return new TranslationArray(caches + TLB_SETS * TRANSLATION_BYTES, WALK_CACHE_SETS, geometry);
+}
+
+/** `extra` of the events of a TLB: level of the leaf, bits above 31 of the page's number from bit 2 on. */
+export function tlbExtra(level: Level, page: number): number {
+  return level | (highHalf(page) << 2);
 }
 
 const NO_REGIME: Stage2Regime = {
@@ -190,9 +195,10 @@ export class Cpu {
         level = this.#walker.level;
       }
     }
-    event(EventKind.tlbUse, entry, this.#line, 0);
     const lo = read32(entry + DESCRIPTOR_LO);
     const hi = read32(entry + DESCRIPTOR_HI);
+    const page = this.#geometry.blockNumber(address, LAST_LEVEL);
+    event(EventKind.tlbUse, entry, this.#line, page | 0, lo, hi, tlbExtra(level, page));
     this.leafLevel = level;
     this.leafLo = lo;
     this.leafHi = hi;
@@ -223,8 +229,10 @@ export class Cpu {
     // A leaf with AF clear is never cached.
     if (result === 'accessFlag') return this.#raise(FSC.access, walker.level, address, kind);
     if (walker.level !== LAST_LEVEL) write32(this.#line + CpuWord.blocks, 1);
-    const entry = this.tlb.fill(address, walker.level, this.#regime.vmid, walker.lo, walker.hi);
-    event(EventKind.tlbFill, entry, this.#line, 0);
+    const { level, lo, hi } = walker;
+    const entry = this.tlb.fill(address, level, this.#regime.vmid, lo, hi);
+    const page = this.#geometry.blockNumber(address, LAST_LEVEL);
+    event(EventKind.tlbFill, entry, this.#line, page | 0, lo, hi, tlbExtra(level, page));
     return entry;
   }
 

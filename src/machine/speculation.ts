@@ -15,8 +15,8 @@ import { Order, event, load32, read32, write32, type Op, type Word } from '#port
 import { EventKind } from '../engine/events.ts';
 import { HIGH_WEIGHT, highHalf, lowHalf, type Ipa, type Level, type Phys } from './address.ts';
 import { CpuWord, readRegisters } from './cpu-words.ts';
-import { tlbOf, walkCacheOf, type CpuOptions } from './cpu.ts';
-import { LAST_LEVEL } from './geometry.ts';
+import { tlbExtra, tlbOf, walkCacheOf, type CpuOptions } from './cpu.ts';
+import { LAST_LEVEL, type Geometry } from './geometry.ts';
 import { HardwareWalker, stage2Regime, type Stage2Regime } from './hardware-walk.ts';
 import { IN_HOST } from './tlbi.ts';
 import type { TranslationArray } from './translation-array.ts';
@@ -41,8 +41,10 @@ export class Speculation {
   readonly #line: Word;
   readonly #walk: Word;
   readonly #walker: HardwareWalker;
+  readonly #geometry: Geometry;
 
   constructor(options: CpuOptions) {
+    this.#geometry = options.geometry;
     this.#line = options.interconnect.answerOf(options.id);
     this.#walk = this.#line + CpuWord.speculativeWalk;
     this.tlb = tlbOf(options);
@@ -105,7 +107,8 @@ export class Speculation {
     if (walker.level !== LAST_LEVEL) write32(this.#line + CpuWord.blocks, 1);
     const { level, lo, hi } = walker;
     const entry = this.tlb.fill(this.#address, level, regime.vmid, lo, hi);
-    event(EventKind.tlbFill, entry, this.#line, 0);
+    const page = this.#geometry.blockNumber(this.#address, LAST_LEVEL);
+    event(EventKind.tlbFill, entry, this.#line, page | 0, lo, hi, tlbExtra(level, page));
   }
 
   /** Puts down where the walk is. */

@@ -168,8 +168,15 @@ export class Interconnect {
       seen = yield* load32(posted, Order.acquire);
     }
     this.#issued = (sequence + 1) | 0;
-    event(EventKind.tlbi, command.kind, fieldOf(command), pageOf(command) | 0);
+    this.#tell(command);
     yield* signal32(posted, this.#issued, Order.release);
+  }
+
+  #tell(command: TlbiCommand): void {
+    const { kind, vmid } = command;
+    const page = pageOf(command);
+    const num = 'num' in command ? (command.num ?? 0) : 0;
+    event(EventKind.tlbi, kind, fieldOf(command), page | 0, vmid, highHalf(page), num);
   }
 
   /** DSB ISH: returns once no CPU can still use, or fill, what this agent's TLBIs removed. */

@@ -1,12 +1,12 @@
 /** What the worker thread of an edited `explore` run does: one seed after another, all agents in this thread. */
 import { attach } from '#port';
 import { EventDigest } from '../engine/events.ts';
-import type { LockChecker, LockFinding } from '../locking/lock-checker.ts';
 import { RandomScheduler } from '../explore/random.ts';
 import { layoutOf, mainAgent, statisticsOf } from '../workers/layout.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import { threadMemory } from '../workers/thread-memory.ts';
-import { lockCheckerOf, runSeed } from './run-explore.ts';
+import { EventCheckers, type EventFinding } from './event-checkers.ts';
+import { runSeed } from './run-explore.ts';
 import { sharedWorld, type SharedWorld } from './shared-world.ts';
 import { StuckError, UserError } from './user-error.ts';
 
@@ -22,23 +22,23 @@ export type EditedSeedReport =
       readonly end: 'completed';
       /** Of all seeds so far. */
       readonly eventDigest: string;
-      readonly findings: readonly LockFinding[];
+      readonly findings: readonly EventFinding[];
     }
   | { readonly end: 'user-error' | 'stuck'; readonly message: string };
 
 const digest: EventDigest = new EventDigest();
 let shared: SharedWorld | null = null;
-let locks: LockChecker | null = null;
+let checkers: EventCheckers | null = null;
 
 export default function runEditedSeed({ scenario, seed }: EditedSeedTask): EditedSeedReport {
   try {
     shared ??= joined(scenario);
     shared.explore.restore();
-    locks ??= lockCheckerOf(shared.layout);
-    locks.reset();
-    runSeed(shared, [digest, locks], new RandomScheduler(seed), seed);
-    locks.finish(() => false);
-    return { end: 'completed', eventDigest: digest.hex(), findings: locks.findings };
+    checkers ??= new EventCheckers(shared);
+    checkers.reset();
+    runSeed(shared, [digest, ...checkers.sinks], new RandomScheduler(seed), seed);
+    checkers.finish();
+    return { end: 'completed', eventDigest: digest.hex(), findings: checkers.findings };
   } catch (error) {
     if (error instanceof UserError) return { end: 'user-error', message: error.message };
     if (error instanceof StuckError) return { end: 'stuck', message: error.message };

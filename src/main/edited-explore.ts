@@ -2,13 +2,13 @@
  * Runs an edited core under `explore`: the agents take their steps in one fresh worker thread, whose modules are edited. Set-up and
  * verification stay in the main thread, unedited, on the same shared memory.
  */
-import type { LockFinding } from '../locking/lock-checker.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import type { EditedSeedReport, EditedSeedTask } from './edited-entry.ts';
 import type { SourceEdit } from './edits.ts';
 import { AgentPool } from './pool.ts';
 import type { RunOptions } from './run-options.ts';
 import { watched } from './run-threads.ts';
+import type { EventFinding } from './event-checkers.ts';
 import type { SeedRunner } from './seed-runner.ts';
 import { createSharedWorld, type SharedWorld } from './shared-world.ts';
 import { StuckError, UserError } from './user-error.ts';
@@ -16,7 +16,7 @@ import { StuckError, UserError } from './user-error.ts';
 export class EditedExploreRunner implements SeedRunner {
   readonly shared: SharedWorld;
   eventDigest = '';
-  findings: readonly LockFinding[] = [];
+  findings: readonly EventFinding[] = [];
   readonly #options: RunOptions;
   readonly #pool: AgentPool;
 

@@ -3,16 +3,15 @@ import { explore } from '#port';
 import { EventDigest, type EventSink } from '../engine/events.ts';
 import { Execution, type AgentSpec, type Scheduler } from '../engine/execution.ts';
 import { RandomScheduler } from '../explore/random.ts';
-import { LockChecker, type LockFinding } from '../locking/lock-checker.ts';
 import { nameOf, runPart } from '../workers/agents.ts';
 import { AgentFailure } from '../workers/failure.ts';
-import { mainAgent, statisticsOf, type Layout } from '../workers/layout.ts';
-import { LOCK_ORDER, lockClassesOf } from '../workers/lock-classes.ts';
+import { mainAgent, statisticsOf } from '../workers/layout.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import { worldOf } from '../workers/world.ts';
 import { progressOf } from './progress-of.ts';
 import type { RunOptions } from './run-options.ts';
 import type { SeedRunner } from './seed-runner.ts';
+import { EventCheckers, type EventFinding } from './event-checkers.ts';
 import { createSharedWorld, type SharedWorld } from './shared-world.ts';
 import { StuckError, UserError } from './user-error.ts';
 
@@ -25,18 +24,18 @@ export class ExploreRunner implements SeedRunner {
   readonly shared: SharedWorld;
   readonly #options: RunOptions;
   readonly #digest = new EventDigest();
-  readonly #locks: LockChecker;
+  readonly #checkers: EventCheckers;
   #seeds = 0;
 
   constructor(scenario: Scenario, options: RunOptions) {
     this.#options = options;
     this.shared = createSharedWorld(scenario);
     this.shared.explore.baseline();
-    this.#locks = lockCheckerOf(this.shared.layout);
+    this.#checkers = new EventCheckers(this.shared);
   }
 
-  get findings(): readonly LockFinding[] {
-    return this.#locks.findings;
+  get findings(): readonly EventFinding[] {
+    return this.#checkers.findings;
   }
 
   get eventDigest(): string {
@@ -46,10 +45,10 @@ export class ExploreRunner implements SeedRunner {
   async run(seed: number): Promise<void> {
     if (this.#seeds++ % SEEDS_PER_TURN === 0) await this.#lookOutside(seed);
     this.shared.explore.restore();
-    const sinks = [this.#digest, this.#locks];
-    this.#locks.reset();
+    const sinks = [this.#digest, ...this.#checkers.sinks];
+    this.#checkers.reset();
     runSeed(this.shared, sinks, new RandomScheduler(seed), seed);
-    this.#locks.finish(() => false);
+    this.#checkers.finish();
   }
 
   async close(): Promise<void> {}
@@ -62,11 +61,6 @@ export class ExploreRunner implements SeedRunner {
     this.#options.signal?.throwIfAborted();
     this.#options.onProgress?.({ ...progressOf(this.shared), seed });
   }
-}
-
-/** What watches how the agents of a run use their locks. */
-export function lockCheckerOf(layout: Layout): LockChecker {
-  return new LockChecker(lockClassesOf(layout), LOCK_ORDER);
 }
 
 /** Runs one seed on memory as every seed begins; gives its number of steps. */

@@ -3,7 +3,6 @@ import { Stop } from '../engine/port.ts';
 import { Order, drive, store32 } from '#port';
 import { nameOf } from '../workers/agents.ts';
 import { mainAgent, statisticsOf } from '../workers/layout.ts';
-import type { LockFinding } from '../locking/lock-checker.ts';
 import type { Duration } from '../workers/rounds.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import type { ThreadReport, ThreadTask } from '../workers/thread-entry.ts';
@@ -11,6 +10,7 @@ import { heldLocks } from './lock-rows.ts';
 import { AgentPool } from './pool.ts';
 import { progressOf } from './progress-of.ts';
 import type { RunOptions } from './run-options.ts';
+import type { EventFinding } from './event-checkers.ts';
 import type { SeedRunner } from './seed-runner.ts';
 import { bindSharedWorld, createSharedWorld, type SharedWorld } from './shared-world.ts';
 import { StuckError, UserError, WorkerDied } from './user-error.ts';
@@ -24,7 +24,7 @@ export class ThreadRunner implements SeedRunner {
   shared: SharedWorld;
   readonly eventDigest = null;
   /** Without an order of events no lock is checked. */
-  readonly findings: readonly LockFinding[] = [];
+  readonly findings: readonly EventFinding[] = [];
   readonly #options: RunOptions;
   readonly #pool: AgentPool;
   #isUsed = false;

@@ -1,4 +1,4 @@
-import type { LockFinding } from '../locking/lock-checker.ts';
+import type { EventFinding } from './event-checkers.ts';
 import type { SharedWorld } from './shared-world.ts';
 
 /** An engine with a scenario in it: runs one seed after another, each from the same beginning. */
@@ -8,7 +8,7 @@ export interface SeedRunner {
   /** Of all events so far; null where events have no order. */
   readonly eventDigest: string | null;
   /** What the checkers of events found in the last seed. */
-  readonly findings: readonly LockFinding[];
+  readonly findings: readonly EventFinding[];
   /**
    * Runs one seed to its end.
    * @throws UserError when the host ran out of memory, StuckError for a deadlock, a livelock or a dead worker.

@@ -1,0 +1,263 @@
+/**
+ * The stage-2 tables as the events of an execution make them: which page is linked where, what its entries hold. All checkers of tables
+ * look at it; it finds nothing itself.
+ *
+ * A page is *linked* while a root leads to it; only then does an entry mean an address. An execution begins with roots that are empty.
+ */
+import type { Word } from '../engine/port.ts';
+import { isTable, isValid, tableAddress } from './entry-bits.ts';
+
+/** Where table pages are. */
+export interface TableZone {
+  /** Physical address of the first, bytes of each, how many. */
+  readonly base: number;
+  readonly frameBytes: number;
+  readonly frames: number;
+  /** Their contents in shared memory. */
+  readonly contents: Word;
+  /** Their reference counts, a word every `metaBytes` bytes. */
+  readonly meta: Word;
+  readonly metaBytes: number;
+}
+
+/** A table of a VM. */
+export interface Root {
+  /** Holds the number of the first root page plus 1, or 0 for no table. */
+  readonly word: Word;
+  /** What the word holds when an execution begins. */
+  readonly initial: number;
+  /** The VM: its VMID word, its `mmu_lock`, the read sections of its walks. */
+  readonly vmid: Word;
+  readonly mmuLock: Word;
+  readonly sections: Word;
+  /** Whether CPUs walk it: a twin they do not. */
+  readonly isWalked: boolean;
+}
+
+export interface TablesShape {
+  readonly zone: TableZone;
+  readonly roots: readonly Root[];
+  readonly startLevel: number;
+  readonly rootPages: number;
+}
+
+/** What an entry holds. */
+export interface Entry {
+  readonly lo: number;
+  readonly hi: number;
+  readonly level: number;
+}
+
+/** A store to an entry of a linked page, before the model follows it. */
+export interface EntryChange {
+  readonly agent: number;
+  readonly at: Word;
+  readonly root: Root;
+  readonly level: number;
+  readonly ipa: number;
+  readonly bytes: number;
+  readonly oldLo: number;
+  readonly oldHi: number;
+  readonly newLo: number;
+  readonly newHi: number;
+  /** Whether it was a compare-and-swap. */
+  readonly isSwap: boolean;
+}
+
+export class TablePage {
+  readonly index: number;
+  /** Halves, low first. */
+  readonly halves: Int32Array;
+  root: Root | null = null;
+  level = 0;
+  ipa = 0;
+  /** Entries with the valid bit. */
+  valid = 0;
+  references = 0;
+  isFreed = false;
+  /** Event at which it was unlinked last, and from where. */
+  unlinkedAt = 0;
+  unlinkedRoot: Root | null = null;
+
+  constructor(index: number, entries: number) {
+    this.index = index;
+    this.halves = new Int32Array(2 * entries);
+  }
+}
+
+const DESCRIPTOR_BYTES = 8;
+const LAST_LEVEL = 3;
+
+export class Tables {
+  readonly shape: TablesShape;
+  readonly #entries: number;
+  readonly #end: Word;
+  #pages: TablePage[] = [];
+  readonly #rootPages = new Map<Root, readonly TablePage[]>();
+
+  constructor(shape: TablesShape) {
+    this.shape = shape;
+    const { contents, frames, frameBytes } = shape.zone;
+    this.#entries = frameBytes / DESCRIPTOR_BYTES;
+    this.#end = contents + frames * frameBytes;
+    this.reset();
+  }
+
+  reset(): void {
+    this.#pages = [];
+    for (const root of this.shape.roots) this.setRoot(root, root.initial, 0);
+  }
+
+  /** Whether a word is in a table page. */
+  hasWord(at: Word): boolean {
+    return at >= this.shape.zone.contents && at < this.#end;
+  }
+
+  /** What an entry means by its place; null in a page that is not linked. */
+  placeOf(at: Word): Pick<EntryChange, 'root' | 'level' | 'ipa' | 'bytes'> | null {
+    const { root, level, ipa } = this.pageAt(at);
+    if (root === null) return null;
+    const { contents, frameBytes } = this.shape.zone;
+    const index = ((at - contents) % frameBytes) / DESCRIPTOR_BYTES;
+    const bytes = this.bytesOf(level);
+    return { root, level, ipa: ipa + index * bytes, bytes };
+  }
+
+  /** The page that holds a word of a table. */
+  pageAt(at: Word): TablePage {
+    const { contents, frameBytes } = this.shape.zone;
+    return this.#page(Math.floor((at - contents) / frameBytes));
+  }
+
+  /** The page whose count a word is; null for any other word. */
+  pageOfCount(at: Word): TablePage | null {
+    const { meta, metaBytes, frames } = this.shape.zone;
+    const offset = at - meta;
+    if (offset < 0 || offset >= frames * metaBytes || offset % metaBytes !== 0) return null;
+    return this.#page(offset / metaBytes);
+  }
+
+  /** Bytes that an entry of a level maps. */
+  bytesOf(level: number): number {
+    return this.shape.zone.frameBytes * this.#entries ** (LAST_LEVEL - level);
+  }
+
+  /** Pages that are linked. */
+  get linked(): readonly TablePage[] {
+    return Object.values(this.#pages).filter(({ root }) => root !== null);
+  }
+
+  /** Whether the root word leads to a table. */
+  isLive(root: Root): boolean {
+    return this.#rootPages.has(root);
+  }
+
+  /** Where a walk for an address ends. */
+  walk(root: Root, ipa: number): Entry {
+    let { startLevel: level } = this.shape;
+    const number = Math.floor(ipa / this.bytesOf(level));
+    let page = this.#rootPages.get(root)?.[Math.floor(number / this.#entries)];
+    for (;;) {
+      const at = 2 * (Math.floor(ipa / this.bytesOf(level)) % this.#entries);
+      const lo = page?.halves[at] ?? 0;
+      const hi = page?.halves[at + 1] ?? 0;
+      if (!isTable(lo, level)) return { lo, hi, level };
+      page = this.#child(lo, hi);
+      level++;
+    }
+  }
+
+  /** Every valid entry below a table entry, tables before what is in them. */
+  below(tableLo: number, tableHi: number): readonly (Entry & { readonly ipa: number })[] {
+    const found: (Entry & { readonly ipa: number })[] = [];
+    const page = this.#child(tableLo, tableHi);
+    const { level, halves } = page;
+    for (let i = 0; page.valid > 0 && i < this.#entries; i++) {
+      const lo = halves[2 * i] as number;
+      const hi = halves[2 * i + 1] as number;
+      if (!isValid(lo)) continue;
+      found.push({ lo, hi, level, ipa: page.ipa + i * this.bytesOf(level) });
+      if (isTable(lo, level)) found.push(...this.below(lo, hi));
+    }
+    return found;
+  }
+
+  /** The page that an entry points to. */
+  childOf(lo: number, hi: number): TablePage {
+    return this.#child(lo, hi);
+  }
+
+  /** An entry changes; `sequence` is the event's number. */
+  store(at: Word, lo: number, hi: number, sequence: number): void {
+    const page = this.pageAt(at);
+    const { contents, frameBytes } = this.shape.zone;
+    const index = 2 * (((at - contents) % frameBytes) / DESCRIPTOR_BYTES);
+    const oldLo = page.halves[index] as number;
+    const oldHi = page.halves[index + 1] as number;
+    page.halves[index] = lo;
+    page.halves[index + 1] = hi;
+    page.valid += Number(isValid(lo)) - Number(isValid(oldLo));
+    if (page.root === null || (lo === oldLo && hi === oldHi)) return;
+    if (isTable(oldLo, page.level)) this.#unlink(this.#child(oldLo, oldHi), sequence);
+    if (!isTable(lo, page.level)) return;
+    const ipa = page.ipa + (index / 2) * this.bytesOf(page.level);
+    this.#link(this.#child(lo, hi), page.root, page.level + 1, ipa);
+  }
+
+  /** A page is filled: with zeros when it is born, with poison when it dies. Nothing in it is an entry. */
+  clear(at: Word): void {
+    const page = this.pageAt(at);
+    page.halves.fill(0);
+    page.valid = 0;
+  }
+
+  /** The root word changes. */
+  setRoot(root: Root, number: number, sequence: number): void {
+    for (const page of this.#rootPages.get(root) ?? []) this.#unlink(page, sequence);
+    this.#rootPages.delete(root);
+    if (number === 0) return;
+    const { rootPages, startLevel } = this.shape;
+    const pages = Array.from({ length: rootPages }, (_, i) => this.#page(number - 1 + i));
+    this.#rootPages.set(root, pages);
+    const reach = this.bytesOf(startLevel) * this.#entries;
+    pages.forEach((page, i) => {
+      page.references ||= 1;
+      this.#link(page, root, startLevel, i * reach);
+    });
+  }
+
+  #page(index: number): TablePage {
+    return (this.#pages[index] ??= new TablePage(index, this.#entries));
+  }
+
+  #child(lo: number, hi: number): TablePage {
+    const { base, frameBytes } = this.shape.zone;
+    return this.#page((tableAddress(lo, hi) - base) / frameBytes);
+  }
+
+  #link(page: TablePage, root: Root, level: number, ipa: number): void {
+    page.root = root;
+    page.level = level;
+    page.ipa = ipa;
+    for (const child of this.#tablesIn(page)) {
+      this.#link(child.page, root, level + 1, ipa + child.index * this.bytesOf(level));
+    }
+  }
+
+  #unlink(page: TablePage, sequence: number): void {
+    page.unlinkedAt = sequence;
+    page.unlinkedRoot = page.root;
+    for (const child of this.#tablesIn(page)) this.#unlink(child.page, sequence);
+    page.root = null;
+  }
+
+  #tablesIn(page: TablePage): { readonly page: TablePage; readonly index: number }[] {
+    const tables: { readonly page: TablePage; readonly index: number }[] = [];
+    for (let index = 0; page.valid > 0 && index < this.#entries; index++) {
+      const lo = page.halves[2 * index] as number;
+      const hi = page.halves[2 * index + 1] as number;
+      if (isTable(lo, page.level)) tables.push({ page: this.#child(lo, hi), index });
+    }
+    return tables;
+  }
+}

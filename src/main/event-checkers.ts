@@ -1,0 +1,42 @@
+/** The passive checkers of a run under `explore`. */
+import type { TableFinding } from '../check/finding.ts';
+import type { TableChecker } from '../check/table-checker.ts';
+import type { EventSink } from '../engine/events.ts';
+import { LockChecker, type LockFinding } from '../locking/lock-checker.ts';
+import { LOCK_ORDER, lockClassesOf } from '../workers/lock-classes.ts';
+import type { SharedWorld } from './shared-world.ts';
+import { tableCheckerOf } from './table-checker-of.ts';
+
+export type EventFinding = LockFinding | TableFinding;
+
+export class EventCheckers {
+  readonly #locks: LockChecker;
+  readonly #tables: TableChecker;
+
+  /** `shared`: as every execution begins. */
+  constructor(shared: SharedWorld) {
+    this.#locks = new LockChecker(lockClassesOf(shared.layout), LOCK_ORDER);
+    this.#tables = tableCheckerOf(shared);
+  }
+
+  get sinks(): readonly EventSink[] {
+    return [this.#locks, this.#tables];
+  }
+
+  /** What was found since the last reset. */
+  get findings(): readonly EventFinding[] {
+    return [...this.#locks.findings, ...this.#tables.findings];
+  }
+
+  /** Before another execution. */
+  reset(): void {
+    this.#locks.reset();
+    this.#tables.reset();
+  }
+
+  /** At the end of an execution that completed. */
+  finish(): void {
+    this.#locks.finish(() => false);
+    this.#tables.finish();
+  }
+}

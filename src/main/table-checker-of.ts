@@ -1,0 +1,36 @@
+/** What watches the tables of a run under `explore`. */
+import { read32 } from '#port';
+import { TableChecker } from '../check/table-checker.ts';
+import type { Root } from '../check/tables.ts';
+import { PROFILES } from '../kvm/profile.ts';
+import { FRAME_META_BYTES } from '../machine/frames.ts';
+import { stage2Root } from '../machine/geometry.ts';
+import { geometryOf } from '../machine/shape.ts';
+import { ANSWER_BYTES } from '../machine/tlbi.ts';
+import { layoutOfVm } from '../workers/layout.ts';
+import type { SharedWorld } from './shared-world.ts';
+
+/** The VMs are as every execution begins with them: a root each, and nothing in it. */
+export function tableCheckerOf({ world, worlds, layout }: SharedWorld): TableChecker {
+  const { scenario } = world;
+  const { startLevel, pages } = stage2Root(geometryOf(scenario.machine), scenario.ipaBits);
+  const { mmuLock, name } = PROFILES[scenario.kvm];
+  const roots = worlds.flatMap((_, vm): Root[] => {
+    const { words, locks, rwLocks, tablesRcu } = layoutOfVm(layout, vm);
+    const common = {
+      vmid: words.vmid,
+      mmuLock: mmuLock === 'spin' ? locks.mmu_lock : rwLocks.mmu_lock,
+      sections: tablesRcu,
+    };
+    const live = { word: words.stage2Root, initial: read32(words.stage2Root), isWalked: true };
+    const twin = { word: words.twinRoot, initial: read32(words.twinRoot), isWalked: false };
+    return [live, ...(scenario.twin ? [twin] : [])].map((root) => ({ ...common, ...root }));
+  });
+  const { base, frameBytes, frames, contents, meta } = layout.tableZone;
+  const zone = { base, frameBytes, frames, contents, meta, metaBytes: FRAME_META_BYTES };
+  return new TableChecker({
+    tables: { zone, roots, startLevel, rootPages: pages },
+    cpus: { at: layout.interconnect.answers, bytes: ANSWER_BYTES },
+    sharedEdits: name === '6.12' ? 'swap' : 'store',
+  });
+}
