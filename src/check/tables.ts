@@ -2,7 +2,7 @@
  * The stage-2 tables as the events of an execution make them: which page is linked where, what its entries hold. All checkers of tables
  * look at it; it finds nothing itself.
  *
- * A page is *linked* while a root leads to it; only then does an entry mean an address. An execution begins with roots that are empty.
+ * A page is *linked* while a root leads to it; only then does an entry mean an address.
  */
 import type { Word } from '../engine/port.ts';
 import { isTable, isValid, tableAddress } from './entry-bits.ts';
@@ -34,11 +34,20 @@ export interface Root {
   readonly isWalked: boolean;
 }
 
+/** A page as an execution begins with it. */
+export interface InitialPage {
+  readonly index: number;
+  readonly halves: Int32Array;
+  readonly references: number;
+}
+
 export interface TablesShape {
   readonly zone: TableZone;
   readonly roots: readonly Root[];
   readonly startLevel: number;
   readonly rootPages: number;
+  /** Pages that are not empty, or have references, when an execution begins. */
+  readonly initial: readonly InitialPage[];
 }
 
 /** What an entry holds. */
@@ -104,7 +113,14 @@ export class Tables {
   }
 
   reset(): void {
+    this.#rootPages.clear();
     this.#pages = [];
+    for (const { index, halves, references } of this.shape.initial) {
+      const page = this.#page(index);
+      page.halves.set(halves);
+      page.references = references;
+      for (let i = 0; i < halves.length; i += 2) page.valid += Number(isValid(halves[i] as number));
+    }
     for (const root of this.shape.roots) this.setRoot(root, root.initial, 0);
   }
 
@@ -220,10 +236,7 @@ export class Tables {
     const pages = Array.from({ length: rootPages }, (_, i) => this.#page(number - 1 + i));
     this.#rootPages.set(root, pages);
     const reach = this.bytesOf(startLevel) * this.#entries;
-    pages.forEach((page, i) => {
-      page.references ||= 1;
-      this.#link(page, root, startLevel, i * reach);
-    });
+    pages.forEach((page, i) => this.#link(page, root, startLevel, i * reach));
   }
 
   #page(index: number): TablePage {

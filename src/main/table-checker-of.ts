@@ -1,7 +1,7 @@
 /** What watches the tables of a run under `explore`. */
 import { read32 } from '#port';
 import { TableChecker } from '../check/table-checker.ts';
-import type { Root } from '../check/tables.ts';
+import type { InitialPage, Root } from '../check/tables.ts';
 import { PROFILES } from '../kvm/profile.ts';
 import { FRAME_META_BYTES } from '../machine/frames.ts';
 import { stage2Root } from '../machine/geometry.ts';
@@ -10,8 +10,9 @@ import { ANSWER_BYTES } from '../machine/tlbi.ts';
 import { layoutOfVm } from '../workers/layout.ts';
 import type { SharedWorld } from './shared-world.ts';
 
-/** The VMs are as every execution begins with them: a root each, and nothing in it. */
-export function tableCheckerOf({ world, worlds, layout }: SharedWorld): TableChecker {
+/** The VMs are as every execution begins with them. */
+export function tableCheckerOf(shared: SharedWorld): TableChecker {
+  const { world, worlds, layout } = shared;
   const { scenario } = world;
   const { startLevel, pages } = stage2Root(geometryOf(scenario.machine), scenario.ipaBits);
   const { mmuLock, name } = PROFILES[scenario.kvm];
@@ -29,8 +30,19 @@ export function tableCheckerOf({ world, worlds, layout }: SharedWorld): TableChe
   const { base, frameBytes, frames, contents, meta } = layout.tableZone;
   const zone = { base, frameBytes, frames, contents, meta, metaBytes: FRAME_META_BYTES };
   return new TableChecker({
-    tables: { zone, roots, startLevel, rootPages: pages },
+    tables: { zone, roots, startLevel, rootPages: pages, initial: initialPages(shared) },
     cpus: { at: layout.interconnect.answers, bytes: ANSWER_BYTES },
     sharedEdits: name === '6.12' ? 'swap' : 'store',
+  });
+}
+
+/** The pages that were handed out so far. */
+function initialPages({ memory, world, layout }: SharedWorld): InitialPage[] {
+  const { contents, frameBytes, meta } = layout.tableZone;
+  const { used } = world.memory.tables.accounts();
+  return Array.from({ length: used }, (_, index): InitialPage => {
+    const at = contents + index * frameBytes;
+    const halves = new Int32Array(memory.buffer, at, frameBytes / 4).slice();
+    return { index, halves, references: read32(meta + index * FRAME_META_BYTES) };
   });
 }
