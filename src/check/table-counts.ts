@@ -40,8 +40,8 @@ export class TableCounts implements TableCheck {
     const counted = this.#tables.pageOfCount(at);
     if (counted !== null) this.#touched.add(counted);
     if (kind !== EventKind.lockReleased) return;
-    const [other] = Array.from(this.#holds.of(at).keys()).filter((a) => a !== agentAndKind >> 16);
-    if (other !== undefined) return;
+    // The hold that ends is still known.
+    if (this.#holds.of(at).size > 1) return;
     for (const page of this.#touched) {
       if (page.root?.mmuLock !== at) continue;
       this.#check(page);
