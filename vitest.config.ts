@@ -34,7 +34,7 @@ const config: ViteUserConfig = defineConfig({
     pool: 'forks',
     // Half of the cores is the default for few of them.
     maxWorkers: '100%',
-    testTimeout: 20_000,
+    testTimeout: 60_000,
     projects: [
       { extends: true, test: { name: 'explore', include: ['test/**/*.test.ts'] } },
       threads('faultline-threads'),

@@ -205,7 +205,7 @@ export function isTrapProgram(program: HostProgram): program is TrapProgram {
 }
 
 /** Whether it pauses between its steps. */
-export function isPaced(program: HostProgram): program is PacedProgram {
+function isPaced(program: HostProgram): program is PacedProgram {
   return 'delay' in program;
 }
 
