@@ -88,7 +88,10 @@ const byRun: Readonly<Record<string, FoundByRun>> = {
   },
   'valid-update-leaks-reference': {
     scenario: () => demandPaging('shared'),
-    end: [like(/^reference-count: .* has \d+ references and 16 counted entries$/)],
+    end: [
+      like(/^table-count: /),
+      like(/^reference-count: .* has \d+ references and 16 counted entries$/),
+    ],
     spared: () => demandPaging('partitioned'),
   },
   'table-removal-hinted': {

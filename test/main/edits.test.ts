@@ -90,7 +90,9 @@ describe.each(engines)('on engine %s', (engine) => {
   test('a leaf that takes no reference is found in the counts, at the first seed', async () => {
     const options = { engine, seeds: 5, edits: [planted.noGetPage] } as const;
     const result = await runSmall(small('permission-storm'), options);
-    expect(verdictsOf(result)).toEqual(['reference-count']);
+    // Under `explore` the checker of events sees it where it happens, too.
+    const early = engine === 'explore' ? ['table-count'] : [];
+    expect(verdictsOf(result)).toEqual([...early, 'reference-count']);
     expect(result.seeds.count).toBe(1);
   });
 

@@ -61,13 +61,14 @@ async function runOut(
   signal: AbortSignal | undefined,
 ): Promise<End> {
   for (;;) {
+    // Before anything is done: a part may be over within one turn.
+    if (process.memoryUsage().heapUsed > memory * MIB) return 'memory';
     const turnMs = Math.min(nowMs() + TURN_MS, endMs);
     do {
       const stopped = explorer.advance();
       if (stopped !== null) return stopped;
     } while (nowMs() < turnMs);
     if (nowMs() >= endMs) return 'seconds';
-    if (process.memoryUsage().heapUsed > memory * MIB) return 'memory';
     await new Promise((resolve) => {
       setImmediate(resolve);
     });
