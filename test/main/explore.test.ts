@@ -94,9 +94,9 @@ describe('explore', () => {
 
   test.each([
     ['litmus/translation', '5.10', 966],
-    ['litmus/translation', 'legacy', 966],
     ['litmus/permission', '5.10', 564],
     ['litmus/permission', 'legacy', 250],
+    ['litmus/permission', '6.12', 58],
   ])('%s, with the real fault handler of %s, to the end', async (workload, kvm, traces) => {
     expect(await explored(workload, '--kvm', kvm)).toMatchObject({
       ok: true,

@@ -27,7 +27,7 @@ const modes = MODES.flatMap((dirtyLog) =>
 
 describe.each(modes)('bits cleared by $dirtyLog, kvm $kvm', ({ dirtyLog, kvm }) => {
   test('the copy equals guest memory under explore', async () => {
-    for (let seed = 1; seed <= 5; seed++) {
+    for (let seed = 1; seed <= 2; seed++) {
       const result = await runSmall(small('migration', { dirtyLog, kvm }), { seed });
       expect(endOf(result)).toEqual(COPIED);
     }
@@ -35,7 +35,7 @@ describe.each(modes)('bits cleared by $dirtyLog, kvm $kvm', ({ dirtyLog, kvm }) 
 
   test('the copy equals guest memory on threads, twins equal', async () => {
     const scenario = small('migration', { dirtyLog, kvm, twin: true, repeat: 3 });
-    const result = await runSmall(scenario, { engine: 'threads', seeds: 2 });
+    const result = await runSmall(scenario, { engine: 'threads' });
     expect(endOf(result)).toEqual(COPIED);
     expect(result.twin?.equal).toBe(true);
   });
@@ -157,7 +157,7 @@ describe('what a harvest copies', () => {
       const rounds = [
         { name: 'run', guest, hosts: [start, harvests, { ...stop, times: 2 }, ...moves] },
       ];
-      const result = await runSmall(scenarioOf({ ...course, rounds }), { seeds: 12 });
+      const result = await runSmall(scenarioOf({ ...course, rounds }), { seeds: 6 });
       expect(result.violations).toEqual([]);
       expect(result.migration?.pagesCopied).toBeGreaterThan(8);
     },

@@ -31,8 +31,7 @@ function enginesOf(kvm: ProfileName, name: string): RunOptions['engine'][] {
 
 describe.each(cases)('$name with a twin, live $kvm', ({ kvm, name }) => {
   test.each(enginesOf(kvm, name))('is equal on %s', async (engine) => {
-    const seeds = engine === 'explore' ? 2 : 1;
-    const result = await runSmall(small(name, { kvm, twin: true }), { engine, seeds });
+    const result = await runSmall(small(name, { kvm, twin: true }), { engine });
     const { ok, violations, twin } = result;
     expect({ ok, violations, equal: twin?.equal }).toEqual({
       ok: true,
@@ -54,7 +53,7 @@ test.each([
   ['6.12', 1],
 ] as const)('a write permission fault takes, in %s, walks: %d', async (kvm, walks) => {
   for (const twin of [false, true]) {
-    const result = await runSmall(small('permission-storm', { kvm, twin }), { seeds: 20 });
+    const result = await runSmall(small('permission-storm', { kvm, twin }), { seeds: 10 });
     const { min, max } = result.walks.permission;
     expect([result.ok, min, max]).toEqual([true, walks, walks]);
     expect([result.walks.translation.min, result.walks.translation.max]).toEqual([1, 1]);

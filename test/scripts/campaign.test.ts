@@ -30,10 +30,10 @@ test.each(['threads', 'explore'] as const)('a sample of it on %s passes', async 
     shape: null,
     kvm: 'legacy',
   } as const;
-  const { ok, line } = await campaignLine({ ...run, workload: 'real-program' });
+  const { ok, line } = await campaignLine({ ...run, workload: 'access-flag' });
   expect(ok).toBe(true);
   expect(line).toMatch(
-    /^real-program, .*2 vCPUs, legacy: passed, \d+ faults, walks .*, \d+\.\d s CPU$/,
+    /^access-flag, .*2 vCPUs, legacy: passed, \d+ faults, walks .*, \d+\.\d s CPU$/,
   );
 });
 
