@@ -133,7 +133,6 @@ function* copyOf(slot: Memslot): Op<readonly DirtyWord[]> {
 function* loggingSlotLocked(vm: Vm, id: number): Op<Memslot | DirtyLogError> {
   const { memslots } = vm.parts;
   if (!memslots.hasId(id)) return 'invalid';
-  const slots = yield* memslots.allLocked();
-  const slot = slots.find((candidate) => candidate.id === id);
+  const slot = yield* memslots.byIdLocked(id);
   return slot !== undefined && slot.hasBitmap ? slot : 'noEntry';
 }

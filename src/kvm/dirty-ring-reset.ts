@@ -54,7 +54,7 @@ function joinedTo(batch: Batch | null, { slot, offset }: DirtyEntry): Batch | nu
 /** A slot that is gone, or another one by now, has nothing to protect there. */
 function* protect(vm: Vm, { slot: id, first, last }: Batch): Op<void> {
   const { memslots, mmuLock } = vm.parts;
-  const slot = (yield* memslots.allLocked()).find((candidate) => candidate.id === id);
+  const slot = yield* memslots.byIdLocked(id);
   if (slot === undefined || last >= slot.pages) return;
   const range = {
     ipa: slot.ipa + first * slot.pageBytes,

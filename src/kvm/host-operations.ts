@@ -13,7 +13,7 @@ import type { Vm } from './vm.ts';
 export function* enableDirtyLog(vm: Vm, { id }: Pick<Memslot, 'id'>): Op<boolean> {
   const { memslots } = vm.parts;
   yield* memslots.slotsLock.lock();
-  const slot = (yield* memslots.allLocked()).find((candidate) => candidate.id === id);
+  const slot = yield* memslots.byIdLocked(id);
   if (slot === undefined) throw new Error(`dirty log of slot ${id}, which is gone`);
   const begins = !slot.hasBitmap;
   if (begins) yield* toggleLogLocked(vm, slot);
@@ -29,7 +29,7 @@ export function* enableDirtyLog(vm: Vm, { id }: Pick<Memslot, 'id'>): Op<boolean
 export function* setDirtyLog(vm: Vm, id: number, isOn: boolean): Op<boolean> {
   const { memslots } = vm.parts;
   yield* memslots.slotsLock.lock();
-  const slot = (yield* memslots.allLocked()).find((candidate) => candidate.id === id);
+  const slot = yield* memslots.byIdLocked(id);
   const isDue = slot !== undefined && slot.hasBitmap !== isOn;
   if (isDue) yield* toggleLogLocked(vm, slot);
   yield* memslots.slotsLock.unlock();

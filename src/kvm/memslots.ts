@@ -184,7 +184,17 @@ export class Memslots {
     return this.#decode(yield* load32(this.layout.generation, Order.once));
   }
 
-  /** The same for set-up and checks, while nothing runs. */
+  /** The slot of an id, if there is one, for the holder of `slots_lock`. */
+  *byIdLocked(id: number): Op<Memslot | undefined> {
+    return ofId(yield* this.allLocked(), id);
+  }
+
+  /** The same for checks, while nothing runs. */
+  byId(id: number): Memslot | undefined {
+    return ofId(this.slots, id);
+  }
+
+  /** All slots for set-up and checks, while nothing runs. */
   get slots(): readonly Memslot[] {
     return this.#decode(read32(this.layout.generation));
   }
@@ -245,6 +255,10 @@ export class Memslots {
   #record(generation: number, id: number): Word {
     return this.layout.arrays + ((generation & 1) * this.layout.bitmaps.length + id) * RECORD_BYTES;
   }
+}
+
+function ofId(slots: readonly Memslot[], id: number): Memslot | undefined {
+  return slots.find((slot) => slot.id === id);
 }
 
 function readAddress(at: Word): number {

@@ -184,24 +184,29 @@ export interface HandlerProgram {
 export type HostProgram = PacedProgram | WholeProgram | HandlerProgram;
 export type PacedProgram = PageProgram | LogProgram | SlotProgram | TrapProgram;
 
+/** Whether a value is one of a list's. */
+export function isOneOf<T>(list: readonly T[], value: unknown): value is T {
+  return list.some((known) => known === value);
+}
+
 export function isHandler(program: HostProgram): program is HandlerProgram {
   return program.action === 'userfault';
 }
 
 export function isPageProgram(program: HostProgram): program is PageProgram {
-  return PAGE_ACTIONS.some((known) => known === program.action);
+  return isOneOf(PAGE_ACTIONS, program.action);
 }
 
 export function isLogProgram(program: HostProgram): program is LogProgram {
-  return LOG_ACTIONS.some((known) => known === program.action);
+  return isOneOf(LOG_ACTIONS, program.action);
 }
 
 export function isSlotProgram(program: HostProgram): program is SlotProgram {
-  return SLOT_ACTIONS.some((known) => known === program.action);
+  return isOneOf(SLOT_ACTIONS, program.action);
 }
 
 export function isTrapProgram(program: HostProgram): program is TrapProgram {
-  return TRAP_ACTIONS.some((known) => known === program.action);
+  return isOneOf(TRAP_ACTIONS, program.action);
 }
 
 /** Whether it pauses between its steps. */

@@ -82,8 +82,7 @@ function* remapRegisters(world: World, program: SlotProgram): Op<void> {
 
 /** The request that would make a slot as it is. */
 function* presentRegionLocked({ parts }: Vm, id: number): Op<MemoryRegion> {
-  const slots = yield* parts.memslots.allLocked();
-  const slot = slots.find((candidate) => candidate.id === id);
+  const slot = yield* parts.memslots.byIdLocked(id);
   if (slot === undefined) throw new Error(`slot ${id} is gone`);
   return regionOf(slot);
 }

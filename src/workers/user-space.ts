@@ -7,7 +7,7 @@ import { completeMmio } from '../kvm/mmio.ts';
 import type { AbortResult, Vcpu } from '../kvm/vcpu.ts';
 import type { AccessKind } from '../machine/cpu.ts';
 import { AgentFailure, type FailureKind } from './failure.ts';
-import { takesSlotsAway } from './scenario.ts';
+import { isOneOf, takesSlotsAway } from './scenario.ts';
 import { STATISTICS } from './statistics.ts';
 import type { UserfaultHandler } from './userfaults.ts';
 import type { World } from './world.ts';
@@ -67,20 +67,17 @@ export class UserSpace {
       yield* this.#userfaults.resolveExit(exit.ipa, this.#where(access));
       return 'retry';
     }
+    if (access.hasFailed) {
+      this.#vcpu.signal = null;
+      if (isOneOf(FORGIVEN, result)) return 'retry';
+    }
     // A fetch where no slot is aborts in the guest, whose handler tries again.
-    if (access.hasFailed && this.#isForgiven(result)) return 'retry';
     const isAway = result === 'exit' || injected?.exception === 'prefetchAbort';
     if (isAway && this.#bringsSlotsBack) yield* this.#awaitSlots(slotsSeen);
     else if (result !== 'resume') throw this.#failure(this.#kindOf(result), access);
     else if (injected !== null) throw this.#failure('injected', access);
     else if (signal !== null) throw this.#failure('poisoned', access);
     return 'retry';
-  }
-
-  /** What a failure on purpose leads to: the vCPU tries again. */
-  #isForgiven(result: AbortResult): boolean {
-    this.#vcpu.signal = null;
-    return result === 'resume' || result === 'noMemory' || result === 'fault';
   }
 
   /** A page that the host has no frame for is -EFAULT, too. */
@@ -112,6 +109,9 @@ export class UserSpace {
     return `vCPU ${this.#id}, ${kind} of IPA 0x${ipa.toString(16)}`;
   }
 }
+
+/** What a failure on purpose leads to: the vCPU tries again. */
+const FORGIVEN: readonly AbortResult[] = ['resume', 'noMemory', 'fault'];
 
 const FAILURE_OF = {
   exit: 'outsideSlots',

@@ -18,7 +18,7 @@ export function compareCopies(world: World): CopiesResult {
   let equal = true;
   for (const [id, { pages }] of layout.slots.entries()) {
     if (layout.slotLogs[id]?.copy === null) continue;
-    const slot = vm.parts.memslots.slots.find((candidate) => candidate.id === id);
+    const slot = vm.parts.memslots.byId(id);
     for (let page = 0; page < pages; page++) {
       if (slot?.hasBitmap === true && slot.isDirty(page)) pagesDirty++;
       equal &&= differenceAt(world, id, page) === null;

@@ -35,7 +35,7 @@ export function referenceOf(world: World): ReferencePage[] {
   const pages: ReferencePage[] = [];
   let first = 0;
   for (const [id, began] of layout.slots.entries()) {
-    const slot = vm.parts.memslots.slots.find((candidate) => candidate.id === id);
+    const slot = vm.parts.memslots.byId(id);
     if (slot !== undefined) pages.push(...pagesOf(world, slot, first, logs));
     first += began.pages;
   }

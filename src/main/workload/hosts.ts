@@ -5,13 +5,10 @@ import {
   TRAP_ACTIONS,
   isDevice,
   isLogProgram,
+  isOneOf,
   type HandlerProgram,
   type HostProgram,
-  type LogAction,
-  type PageAction,
   type Slot,
-  type SlotAction,
-  type TrapAction,
 } from '../../workers/scenario.ts';
 import { checkRange, type IpaSpace } from './ipa-space.ts';
 import type { HostEntry } from './schema.ts';
@@ -39,24 +36,19 @@ export interface HostPlace {
   readonly slotNamed: (name: string | undefined, path: Path) => number;
 }
 
-/** Faulting accesses that get through between two steps, unless the file says otherwise. What takes no mapping from a guest need not pause. */
-const DELAYS: Readonly<Record<SlotAction | TrapAction, number>> = {
-  'add-slot': 0,
-  'replace-slot': 1,
-  'move-slot': 1,
-  ioremap: 0,
-  'set-way': 0,
-  reset: 1,
-};
-const PAGE_DELAY = 1;
-const LOG_DELAY = 1;
+/** What takes no mapping from a guest need not pause, unless the file says otherwise; the others let one faulting access through. */
+const UNPAUSED: ReadonlySet<PlainProgram['action']> = new Set(['add-slot', 'ioremap', 'set-way']);
+
+function delayOf({ action, delay }: PlainEntry): number {
+  return delay ?? (UNPAUSED.has(action) ? 0 : 1);
+}
 
 /** A program of the host, checked. Throws a UserError about the first thing that is wrong. */
 export function hostProgram(entry: PlainEntry, place: HostPlace): PlainProgram {
   checkGuest(entry, place);
-  const { action, delay } = entry;
+  const { action } = entry;
   const times = entry.times === 'until-done' ? null : entry.times;
-  if (isPageAction(action)) {
+  if (isOneOf(PAGE_ACTIONS, action)) {
     refuseKeys(entry, place, ['base'], 'no slot moves');
     const slot = place.slotNamed(entry.slot, place.path);
     if (isDevice(place.space.slots[slot] as Slot))
@@ -64,23 +56,23 @@ export function hostProgram(entry: PlainEntry, place: HostPlace): PlainProgram {
         [...place.path, 'action'],
         `device memory has no pages to ${action}`,
       );
-    return { action, times, delay: delay ?? PAGE_DELAY, slot, pages: entry.pages ?? null };
+    return { action, times, delay: delayOf(entry), slot, pages: entry.pages ?? null };
   }
-  if (isLogAction(action)) {
+  if (isOneOf(LOG_ACTIONS, action)) {
     refuseKeys(entry, place, ['pages', 'base'], 'it is done to the log of a whole slot');
     const slot = place.slotNamed(entry.slot, place.path);
     if (isDevice(place.space.slots[slot] as Slot))
       throw place.source.problem([...place.path, 'action'], 'device memory has no dirty log');
-    return { action, times, delay: delay ?? LOG_DELAY, slot };
+    return { action, times, delay: delayOf(entry), slot };
   }
-  if (isSlotAction(action)) {
+  if (isOneOf(SLOT_ACTIONS, action)) {
     refuseKeys(entry, place, ['pages'], 'it is done to a whole slot');
     const slot = place.slotNamed(entry.slot, place.path);
     const base = baseOf(entry, place, slot);
-    return { action, times, delay: delay ?? DELAYS[action], slot, base };
+    return { action, times, delay: delayOf(entry), slot, base };
   }
   refuseKeys(entry, place, ['slot', 'pages', 'base'], 'it is done to every slot at once');
-  if (isTrapAction(action)) return { action, times, delay: delay ?? DELAYS[action] };
+  if (isOneOf(TRAP_ACTIONS, action)) return { action, times, delay: delayOf(entry) };
   refuseKeys(entry, place, ['delay'], 'it has one step');
   return { action, times };
 }
@@ -105,14 +97,6 @@ function baseOf(entry: PlainEntry, place: HostPlace, index: number): number {
   return entry.base;
 }
 
-function isPageAction(action: PlainEntry['action']): action is PageAction {
-  return PAGE_ACTIONS.some((known) => known === action);
-}
-
-function isLogAction(action: HostEntry['action']): action is LogAction {
-  return LOG_ACTIONS.some((known) => known === action);
-}
-
 /** Throws a UserError if two of a phase's programs harvest one slot. `path` is that of their list. */
 export function checkHarvests(
   programs: readonly HostProgram[],
@@ -125,14 +109,6 @@ export function checkHarvests(
       throw source.problem([...path, i], 'a slot is harvested by one program at a time');
     seen.add(program.slot);
   }
-}
-
-function isSlotAction(action: HostEntry['action']): action is SlotAction {
-  return SLOT_ACTIONS.some((known) => known === action);
-}
-
-function isTrapAction(action: HostEntry['action']): action is TrapAction {
-  return TRAP_ACTIONS.some((known) => known === action);
 }
 
 function checkGuest(
