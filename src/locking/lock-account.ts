@@ -7,6 +7,8 @@ export interface LockStatistics {
   readonly acquisitions: number;
   /** One less than the acquisitions while the lock is held: tells what an agent that died held. */
   readonly releases: number;
+  /** Waits that began. One more than the samples of `waitNs` while the agent waits: tells what an agent that is stuck waits for. */
+  readonly contentions: number;
   /** Float counters, nanoseconds: of all waits, and of the holds that were timed. */
   readonly waitTotalNs: number;
   readonly holdTotalNs: number;
@@ -42,7 +44,9 @@ export class LockAccount {
 
   /** The agent is about to wait; only the first wait of an acquisition begins one. */
   waits(): void {
-    if (this.#waitingSince === IDLE) this.#waitingSince = now();
+    if (this.#waitingSince !== IDLE) return;
+    this.#waitingSince = now();
+    tally(this.#statistics.contentions);
   }
 
   /** The wait, if there was one, is over. */

@@ -1,10 +1,9 @@
 /** The rows of a run's lock statistics: what each is called, and where an agent counts it. */
-import type { EngineMemory } from '../engine/port.ts';
 import type { LockStatistics, ReadWriteStatistics } from '../locking/lock-account.ts';
 import { LOCK_NAMES, RW_LOCK_NAMES, STATISTICS } from '../workers/statistics.ts';
 import type { LockResult } from './result.ts';
 
-interface LockRow extends Pick<LockResult, 'name' | 'mode' | 'type'> {
+export interface LockRow extends Pick<LockResult, 'name' | 'mode' | 'type'> {
   readonly at: LockStatistics;
 }
 
@@ -31,13 +30,4 @@ function bothModes(
     { name, mode: 'read', type: `${type}:R`, at: read },
     { name, mode: 'write', type: `${type}:W`, at: write },
   ];
-}
-
-/** What an agent holds, by its statistics block at byte `block`: `mmu_lock`, `mmap_lock (read)`. */
-export function heldLocks(memory: EngineMemory, block: number): string[] {
-  const words = new Int32Array(memory.buffer, block);
-  const held = LOCK_ROWS.filter(({ at }) => words[at.acquisitions / 4] !== words[at.releases / 4]);
-  return held.map(({ name, mode }) =>
-    mode === 'read' || mode === 'write' ? `${name} (${mode})` : name,
-  );
 }

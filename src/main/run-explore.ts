@@ -13,6 +13,7 @@ import type { RunOptions } from './run-options.ts';
 import type { SeedRunner } from './seed-runner.ts';
 import { EventCheckers, type EventFinding } from './event-checkers.ts';
 import { createSharedWorld, type SharedWorld } from './shared-world.ts';
+import { lockHands } from './stuck-locks.ts';
 import { StuckError, UserError } from './user-error.ts';
 
 /** Steps after which an execution counts as endless. */
@@ -79,8 +80,9 @@ export function runSeed(
       throw new UserError(error.message);
     if (!(error instanceof AgentFailure)) throw error;
   }
-  const what = result.outcome === 'deadlock' ? 'deadlock: ' : '';
-  throw new StuckError(`seed ${seed}, step ${result.steps}: ${what}${result.detail}`);
+  const at = `seed ${seed}, step ${result.steps}: `;
+  if (result.outcome !== 'deadlock') throw new StuckError(at + result.detail);
+  throw new StuckError(`${at}deadlock: ${result.detail}${lockHands(shared)}`);
 }
 
 /** Steps of `seeds` executions from seed 1 on, nothing verified: for benchmarks. */

@@ -2,17 +2,17 @@
 import { Stop } from '../engine/port.ts';
 import { Order, drive, store32 } from '#port';
 import { nameOf } from '../workers/agents.ts';
-import { mainAgent, statisticsOf } from '../workers/layout.ts';
+import { mainAgent } from '../workers/layout.ts';
 import type { Duration } from '../workers/rounds.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import type { ThreadReport, ThreadTask } from '../workers/thread-entry.ts';
-import { heldLocks } from './lock-rows.ts';
 import { AgentPool } from './pool.ts';
 import { progressOf } from './progress-of.ts';
 import type { RunOptions } from './run-options.ts';
 import type { EventFinding } from './event-checkers.ts';
 import type { SeedRunner } from './seed-runner.ts';
 import { bindSharedWorld, createSharedWorld, type SharedWorld } from './shared-world.ts';
+import { heldLocks, lockHands } from './stuck-locks.ts';
 import { StuckError, UserError, WorkerDied } from './user-error.ts';
 
 /** How often the main thread looks at a run, milliseconds. */
@@ -88,10 +88,10 @@ function stop({ layout }: SharedWorld): void {
 }
 
 /** Names what the agent held: nobody will give it back. */
-function withHolder(death: WorkerDied, { memory, layout }: SharedWorld): StuckError {
-  const held = heldLocks(memory, statisticsOf(layout, death.task));
+function withHolder(death: WorkerDied, shared: SharedWorld): StuckError {
+  const held = heldLocks(shared, death.task);
   if (held.length === 0) return death;
-  const holder = nameOf(layout, death.task);
+  const holder = nameOf(shared.layout, death.task);
   return new StuckError(`${death.message}; ${holder} held ${held.join(', ')}`, {
     cause: death.cause,
   });
@@ -109,7 +109,7 @@ function endOn(reports: readonly ThreadReport[]): void {
 /**
  * Does the work of one seed on worker threads under a watch, which reports progress. `work` gets a signal that ends it: the user's, or
  * the watch's own.
- * @throws StuckError when nothing moved for too long.
+ * @throws StuckError when nothing moved for too long: with who holds which lock then, and who waits for which.
  */
 export async function watched<T>(
   shared: SharedWorld,
@@ -123,7 +123,8 @@ export async function watched<T>(
     return await work(AbortSignal.any(signal ? [watch.signal, signal] : [watch.signal]));
   } catch (error) {
     if (!watch.signal.aborted) throw error;
-    throw new StuckError(`no agent made a step for ${STUCK_MS / 1000} s`, { cause: error });
+    const still = `no agent made a step for ${STUCK_MS / 1000} s`;
+    throw new StuckError(still + lockHands(shared), { cause: error });
   } finally {
     watch.end();
   }

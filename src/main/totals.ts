@@ -74,7 +74,7 @@ export class Totals {
       return {
         ...row,
         acquisitions: this.#tally(at.acquisitions),
-        contended: samplesOf(waits),
+        contended: this.#tally(at.contentions),
         waitNs: lockTimes(waits, this.counter(at.waitTotalNs)),
         holdNs: lockTimes(holds, this.counter(at.holdTotalNs)),
       };

@@ -100,6 +100,7 @@ class Offsets {
     return {
       acquisitions: this.take(4),
       releases: this.take(4),
+      contentions: this.take(4),
       waitTotalNs: this.counter(),
       holdTotalNs: this.counter(),
       waitNs: this.histogram(),

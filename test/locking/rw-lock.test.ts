@@ -483,7 +483,15 @@ test('statistics keep readers and writers apart', () => {
     { agent: 0, toEnd: true },
   ]);
   play([reader(2, 2), writer(2, 1)], script);
-  const none = { acquisitions: 0, releases: 0, waitTotalNs: 0, holdTotalNs: 0, waits: 0, holds: 0 };
+  const none = {
+    acquisitions: 0,
+    releases: 0,
+    contentions: 0,
+    waitTotalNs: 0,
+    holdTotalNs: 0,
+    waits: 0,
+    holds: 0,
+  };
   expect(row(0, 'read')).toMatchObject({ acquisitions: 2, releases: 2, waits: 1, holds: 1 });
   expect(row(0, 'write')).toEqual(none);
   expect(row(1, 'read')).toEqual(none);

@@ -271,9 +271,19 @@ describe('statistics', () => {
     play(contenders(2, 1), new Scripted(script));
     const { buffer } = memory.words;
     const one = { acquisitions: 1, releases: 1, holds: 1 };
-    expect(countedFor(buffer, 0)).toMatchObject({ ...one, waitTotalNs: 0, waits: 0 });
+    expect(countedFor(buffer, 0)).toMatchObject({
+      ...one,
+      waitTotalNs: 0,
+      contentions: 0,
+      waits: 0,
+    });
     // B's wait began after its step 2, by the clock of steps, and ended when it made its slot ready, step 8.
-    expect(countedFor(buffer, 1)).toMatchObject({ ...one, waitTotalNs: 6, waits: 1 });
+    expect(countedFor(buffer, 1)).toMatchObject({
+      ...one,
+      waitTotalNs: 6,
+      contentions: 1,
+      waits: 1,
+    });
     expect(memory.words[(statisticsOf(1) + LOCK_STATISTICS.waitNs) / 4 + 6]).toBe(1);
   });
 
@@ -286,10 +296,15 @@ describe('statistics', () => {
     expect(memory.words[block / 4 + 1]).toBe(3);
   });
 
-  test('tell what an agent holds', () => {
-    const lock = lockFor(1);
-    play([() => lock.lock()], new Scripted([]));
-    expect(countedFor(memory.words.buffer, 0)).toMatchObject({ acquisitions: 1, releases: 0 });
+  test('tell what an agent holds, and what it waits for', () => {
+    const locks = [lockFor(2), lockFor(2)];
+    play(
+      locks.map((lock) => () => lock.lock()),
+      new RoundRobin(),
+    );
+    const { buffer } = memory.words;
+    expect(countedFor(buffer, 0)).toMatchObject({ acquisitions: 1, releases: 0, contentions: 0 });
+    expect(countedFor(buffer, 1)).toMatchObject({ acquisitions: 0, contentions: 1, waits: 0 });
   });
 });
 

@@ -1,16 +1,22 @@
 /** Runs that cannot end by themselves: a dead worker, an agent that gave up, an impatient user. */
+import { setImmediate } from 'node:timers/promises';
 import { afterEach, expect, test, vi } from 'vitest';
 import { AgentPool } from '../../src/main/pool.ts';
 import { main } from '../../src/main/program.ts';
 import { runWorkload } from '../../src/main/run.ts';
+import { ThreadRunner } from '../../src/main/run-threads.ts';
+import type { SharedWorld } from '../../src/main/shared-world.ts';
 import { StuckError, UserError } from '../../src/main/user-error.ts';
+import { statisticsOf } from '../../src/workers/layout.ts';
+import { STATISTICS } from '../../src/workers/statistics.ts';
 import { fakeIo } from '../main/fake-io.ts';
-import { runSmall, small } from './small.ts';
+import { RUN_OPTIONS, runSmall, small } from './small.ts';
 
 const entryOf = (name: string): URL =>
   new URL(`../fixtures/dying-workers/${name}.ts`, import.meta.url);
 
 afterEach(() => {
+  vi.useRealTimers();
   vi.restoreAllMocks();
 });
 
@@ -40,6 +46,34 @@ test.each([
   const failure = await failureOf(name);
   expect(failure).toBeInstanceOf(StuckError);
   expect((failure as StuckError).message).toBe(message);
+});
+
+/** Ends once both vCPUs wait for a lock, each in line behind the other. */
+async function embraced({ memory, layout }: SharedWorld): Promise<void> {
+  const { locks, rwLocks } = STATISTICS;
+  const waits = [locks.mmu_lock, rwLocks.mmap_lock.write].map(
+    ({ contentions }, vcpu) =>
+      new Int32Array(memory.buffer, statisticsOf(layout, vcpu) + contentions, 1),
+  );
+  while (waits.some((begun) => begun[0] === 0)) await setImmediate();
+}
+
+test('a run in which nothing moves for 30 s ends, and says who holds which lock and who waits for it', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  const runner = new ThreadRunner(small('demand-paging'), RUN_OPTIONS, entryOf('stalls'));
+  const ended = runner.run(1).then(
+    () => null,
+    (error: unknown) => error,
+  );
+  await embraced(runner.shared);
+  // The first look has nothing to compare with.
+  vi.advanceTimersByTime(100 + 30_000);
+  const failure = await ended;
+  await runner.close();
+  expect(failure).toBeInstanceOf(StuckError);
+  expect((failure as StuckError).message).toBe(
+    'no agent made a step for 30 s; vCPU 0 holds mmap_lock (read) and waits for mmu_lock; vCPU 1 holds mmu_lock and waits for mmap_lock (write)',
+  );
 });
 
 test('the error of a worker is kept as the cause', async () => {

@@ -6,7 +6,8 @@ import { pageBytesOf } from '../../src/machine/shape.ts';
 import { loadWorkload } from '../../src/main/workload/workload.ts';
 import type { Scenario } from '../../src/workers/scenario.ts';
 
-const OPTIONS: RunOptions = {
+/** One seed under `explore`. */
+export const RUN_OPTIONS: RunOptions = {
   engine: 'explore',
   port: 'wasm',
   seed: 1,
@@ -25,7 +26,7 @@ export function runSmall(
   options: Partial<RunOptions> = {},
   hooks: RunHooks = {},
 ): Promise<RunResult> {
-  return runWorkload(scenario, { ...OPTIONS, ...options }, hooks);
+  return runWorkload(scenario, { ...RUN_OPTIONS, ...options }, hooks);
 }
 
 export const verdictsOf = (result: RunResult): string[] =>

@@ -6,6 +6,7 @@ import { LOCK_STATISTICS, statisticsOf } from '../fixtures/threads-locking/layou
 export interface Counted {
   readonly acquisitions: number;
   readonly releases: number;
+  readonly contentions: number;
   readonly waitTotalNs: number;
   readonly holdTotalNs: number;
   readonly waits: number;
@@ -27,6 +28,7 @@ export function countedFor(
   return {
     acquisitions: word(row.acquisitions),
     releases: word(row.releases),
+    contentions: word(row.contentions),
     waitTotalNs: float(row.waitTotalNs),
     holdTotalNs: float(row.holdTotalNs),
     waits: samples(row.waitNs),

@@ -322,7 +322,7 @@ test('no two statistics share a place in the block', () => {
       [fault.latencyNs, HISTOGRAM_BYTES] as const,
     ]),
     ...[...Object.values(locks), slotsLock, userfaultLock, ...modes].flatMap((lock) => [
-      ...[lock.acquisitions, lock.releases].map((at) => [at, 4] as const),
+      ...[lock.acquisitions, lock.releases, lock.contentions].map((at) => [at, 4] as const),
       ...[lock.waitTotalNs, lock.holdTotalNs].map((at) => [at, 8] as const),
       ...[lock.waitNs, lock.holdNs].map((at) => [at, HISTOGRAM_BYTES] as const),
     ]),
