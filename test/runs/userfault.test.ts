@@ -87,6 +87,19 @@ const apart = once(MISSING, { bytes: 8 * 4096 }, { region: 'partitioned' });
 const readers = once(MISSING, { snapshot: true }, { writes: 0 });
 const twoQueues = once({ mode: 'missing', queue: 'per-vcpu' });
 
+const forgetful: SourceEdit = {
+  file: `${HOST}/userfault-queue.ts`,
+  find: 'if (page >= range.first && page < range.first + range.pages) {',
+  replace:
+    'if (page >= range.first && page < range.first + range.pages && read32(this.#record(agent)) === 1) {',
+};
+
+test('a deadlock says what those hold that wait', async () => {
+  await expect(runSmall(apart, { edits: [forgetful] })).rejects.toThrow(
+    /: deadlock: .*; vCPU 0 holds slots_srcu \(read\); vCPU 1 holds slots_srcu \(read\)$/,
+  );
+});
+
 test.each([
   {
     name: 'a fault on a registered page that user space never hears of',
@@ -100,12 +113,7 @@ test.each([
   },
   {
     name: 'a wake-up that forgets those whose message a handler has',
-    edit: {
-      file: `${HOST}/userfault-queue.ts`,
-      find: 'if (page >= range.first && page < range.first + range.pages) {',
-      replace:
-        'if (page >= range.first && page < range.first + range.pages && read32(this.#record(agent)) === 1) {',
-    },
+    edit: forgetful,
     scenario: apart,
     end: 'deadlock',
   },
