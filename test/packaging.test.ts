@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -28,6 +28,13 @@ function run(command: string, argv: readonly string[], cwd: string, expected = 0
   const { status, stdout, stderr } = spawnSync(command, argv, { cwd, env, encoding: 'utf8' });
   expect(status, `${command} ${argv.join(' ')}: ${stderr}`).toBe(expected);
   return stdout;
+}
+
+/** The programs of a document. */
+function examplesOf(markdown: string): [string, string] {
+  const programs = Array.from(markdown.matchAll(/^```js\n(.*?)^```$/gms), ([, text]) => text);
+  expect(programs).toHaveLength(2);
+  return programs as [string, string];
 }
 
 const installed = (...path: readonly string[]): string =>
@@ -73,6 +80,17 @@ replace: ''
     },
     TIMEOUT_MS,
   );
+
+  test('exports the locks, for one thread and for many: what docs/locking.md shows', () => {
+    const [explore, threads] = examplesOf(readFileSync('docs/locking.md', 'utf8'));
+    writeFileSync(join(folder, 'explore.mjs'), explore);
+    writeFileSync(join(folder, 'threads.mjs'), threads);
+    expect(run('node', ['explore.mjs'], folder)).toBe('completed 3000\n');
+    for (const port of ['threads', 'threads-js']) {
+      const argv = [`--conditions=faultline-${port}`, 'threads.mjs'];
+      expect(run('node', argv, folder)).toBe('[ 0, 0 ] 2000\n');
+    }
+  });
 
   test('brings no build tool', () => {
     const tools = ['typescript', 'vitest', 'vite', 'oxlint', 'rolldown'];

@@ -1,6 +1,6 @@
 /** What one agent counts of one lock in one mode. No decision depends on it, and nothing of it is shared. */
 import { count, now, tally } from '#port';
-import { sampleInto } from '../engine/histogram.ts';
+import { HISTOGRAM_BYTES, sampleInto } from '../engine/histogram.ts';
 
 /** Offsets into the agent's statistics block: 32-bit counters, float counters, histograms. */
 export interface LockStatistics {
@@ -16,6 +16,23 @@ export interface LockStatistics {
   readonly waitNs: number;
   /** Holds of every {@link HOLD_SAMPLE}th acquisition of an agent, the first one included. */
   readonly holdNs: number;
+}
+
+/** Bytes of a lock's part of a statistics block. */
+export const LOCK_STATISTICS_BYTES: number = 40 + 2 * HISTOGRAM_BYTES;
+
+/** The part that begins at `first`, a multiple of 8. */
+export function lockStatisticsAt(first: number): LockStatistics {
+  const waitNs = first + 40;
+  return {
+    acquisitions: first,
+    releases: first + 8,
+    contentions: first + 16,
+    waitTotalNs: first + 24,
+    holdTotalNs: first + 32,
+    waitNs,
+    holdNs: waitNs + HISTOGRAM_BYTES,
+  };
 }
 
 /** Readers and writers apart. */

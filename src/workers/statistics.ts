@@ -1,6 +1,11 @@
 /** The statistics block of one agent: offsets of its counters and histograms. */
 import { HISTOGRAM_BYTES } from '../engine/histogram.ts';
-import type { LockStatistics, ReadWriteStatistics } from '../locking/lock-account.ts';
+import {
+  LOCK_STATISTICS_BYTES,
+  lockStatisticsAt,
+  type LockStatistics,
+  type ReadWriteStatistics,
+} from '../locking/lock-account.ts';
 import type { TlbiStatistics } from '../machine/tlbi.ts';
 
 /** Fault classes, in the order of the architecture's priority. */
@@ -97,15 +102,7 @@ class Offsets {
   }
 
   lock(): LockStatistics {
-    return {
-      acquisitions: this.take(4),
-      releases: this.take(4),
-      contentions: this.take(4),
-      waitTotalNs: this.counter(),
-      holdTotalNs: this.counter(),
-      waitNs: this.histogram(),
-      holdNs: this.histogram(),
-    };
+    return lockStatisticsAt(this.take(LOCK_STATISTICS_BYTES));
   }
 }
 
