@@ -24,7 +24,13 @@ export type EditedSeedReport =
       readonly eventDigest: string;
       readonly findings: readonly EventFinding[];
     }
-  | { readonly end: 'user-error' | 'stuck'; readonly message: string };
+  | { readonly end: 'user-error'; readonly message: string }
+  | {
+      readonly end: 'stuck';
+      readonly message: string;
+      /** Until then. */
+      readonly findings: readonly EventFinding[];
+    };
 
 const digest: EventDigest = new EventDigest();
 let shared: SharedWorld | null = null;
@@ -41,8 +47,9 @@ export default function runEditedSeed({ scenario, seed }: EditedSeedTask): Edite
     return { end: 'completed', eventDigest: digest.hex(), findings: checkers.findings };
   } catch (error) {
     if (error instanceof UserError) return { end: 'user-error', message: error.message };
-    if (error instanceof StuckError) return { end: 'stuck', message: error.message };
-    return { end: 'stuck', message: `seed ${seed}: the edited code threw: ${String(error)}` };
+    const threw = `seed ${seed}: the edited code threw: ${String(error)}`;
+    const message = error instanceof StuckError ? error.message : threw;
+    return { end: 'stuck', message, findings: checkers?.findings ?? [] };
   }
 }
 

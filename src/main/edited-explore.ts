@@ -59,5 +59,5 @@ function completed(
   if (report.end === 'completed') return report;
   throw report.end === 'user-error'
     ? new UserError(report.message)
-    : new StuckError(report.message);
+    : new StuckError(report.message, report);
 }

@@ -107,7 +107,7 @@ export interface RunResult {
     readonly all: number;
   };
   readonly tables: {
-    /** Of the stage-2 table at the end, in hex. */
+    /** Of the stage-2 table at the end, in hex; empty of a run that did not end (`check.digest` is `none`). */
     readonly digest: string;
     /** Table pages in use. */
     readonly pages: number;
@@ -128,7 +128,7 @@ export interface RunResult {
   };
   /** How the table was compared with the reference, and how many leaves the reference has. */
   readonly check: {
-    readonly digest: 'exact' | 'after-write-protect' | 'pages' | 'torn-down';
+    readonly digest: 'exact' | 'after-write-protect' | 'pages' | 'torn-down' | 'none';
     readonly leaves: number;
   };
   /** What failed on purpose, of how many attempts, by site; absent without plans. Of the last seed. */

@@ -14,7 +14,7 @@ import type { SeedRunner } from './seed-runner.ts';
 import { EventCheckers, type EventFinding } from './event-checkers.ts';
 import { createSharedWorld, type SharedWorld } from './shared-world.ts';
 import { lockHands } from './stuck-locks.ts';
-import { StuckError, UserError } from './user-error.ts';
+import { StuckError, UserError, endedEarly } from './user-error.ts';
 
 /** Steps after which an execution counts as endless. */
 const STEPS_MAX = 50_000_000;
@@ -48,7 +48,11 @@ export class ExploreRunner implements SeedRunner {
     this.shared.explore.restore();
     const sinks = [this.#digest, ...this.#checkers.sinks];
     this.#checkers.reset();
-    runSeed(this.shared, sinks, new RandomScheduler(seed), seed);
+    try {
+      runSeed(this.shared, sinks, new RandomScheduler(seed), seed);
+    } catch (error) {
+      throw endedEarly(error, this.findings);
+    }
     this.#checkers.finish();
   }
 

@@ -17,7 +17,8 @@ import { ThreadRunner } from './run-threads.ts';
 import type { SeedRunner } from './seed-runner.ts';
 import type { SharedWorld } from './shared-world.ts';
 import { Totals } from './totals.ts';
-import { verify, type Verification } from './verify/verify.ts';
+import { StuckError } from './user-error.ts';
+import { UNVERIFIED, verify, type Finding, type Verification } from './verify/verify.ts';
 import { violationsOf } from './violations.ts';
 
 /** Seams for tests. */
@@ -30,7 +31,8 @@ export interface RunHooks {
 
 /**
  * Runs a scenario. Ends at the first seed that violates something.
- * @throws UserError for what cannot be run, StuckError for a deadlock, a livelock or a dead worker.
+ * @throws UserError for what cannot be run, StuckError for a deadlock, a livelock or a dead worker before which nothing
+ * had been found.
  */
 export async function runWorkload(
   scenario: Scenario,
@@ -74,16 +76,28 @@ async function runSeeds(
   const totals = new Totals();
   for (let seeds = 1; ; seeds++) {
     const seed = options.seed + seeds - 1;
-    await runner.run(seed);
-    const { shared, eventDigest, findings } = runner;
+    const early = await runSeed(runner, seed);
+    const { shared, eventDigest } = runner;
     totals.add(shared.memory, shared.layout);
     hooks.beforeVerify?.(shared);
-    const verification = verify(shared.worlds);
-    const violations = violationsOf(shared, { ...verification, events: findings }, options, seed);
+    const events = early ?? runner.findings;
+    const verification = early === null ? verify(shared.worlds) : UNVERIFIED;
+    const violations = violationsOf(shared, { ...verification, events }, options, seed);
     if (violations.length > 0 || seeds === options.seeds) {
       const failures = failuresOf(shared);
       return { totals, verification, violations, seeds, eventDigest, failures };
     }
+  }
+}
+
+/** Runs a seed. Null at its end; if it came early, and something had been found until then, that and how it ended. */
+async function runSeed(runner: SeedRunner, seed: number): Promise<readonly Finding[] | null> {
+  try {
+    await runner.run(seed);
+    return null;
+  } catch (error) {
+    if (!(error instanceof StuckError) || error.findings.length === 0) throw error;
+    return [...error.findings, { verdict: 'stuck', message: error.message }];
   }
 }
 

@@ -11,7 +11,8 @@ export interface SeedRunner {
   readonly findings: readonly EventFinding[];
   /**
    * Runs one seed to its end.
-   * @throws UserError when the host ran out of memory, StuckError for a deadlock, a livelock or a dead worker.
+   * @throws UserError when the host ran out of memory, StuckError for a deadlock, a livelock or a dead worker, or
+   * whatever else ended the seed early once something was found, with the findings.
    */
   run(seed: number): Promise<void>;
   close(): Promise<void>;

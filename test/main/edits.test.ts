@@ -3,9 +3,10 @@ import { read32, write32 } from '#port';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { editedSources, editsHash, EditError, type SourceEdit } from '../../src/main/edits.ts';
 import { AgentPool } from '../../src/main/pool.ts';
+import { runReport } from '../../src/main/report.ts';
 import type { RunResult } from '../../src/main/result.ts';
 import type { SharedWorld } from '../../src/main/shared-world.ts';
-import { StuckError, UserError } from '../../src/main/user-error.ts';
+import { StuckError, UserError, endedEarly } from '../../src/main/user-error.ts';
 import { runSmall, small, verdictsOf } from '../runs/small.ts';
 
 afterEach(() => {
@@ -40,6 +41,11 @@ const planted = {
     file: 'src/kvm/user-mem-abort.ts',
     find: '    // 2 to 7',
     replace: "  if (request.access === 'write') throw new Error('planted bug');",
+  },
+  throwsLater: {
+    file: 'src/kvm/user-mem-abort.ts',
+    find: '    // 2 to 7',
+    replace: "  if (request.isPermission) throw new Error('planted bug');",
   },
   noMemory: {
     file: 'src/kvm/guest-abort.ts',
@@ -158,6 +164,39 @@ describe('under explore a harmless edit changes nothing', () => {
       expect(behaviour(edited)).toEqual(behaviour(plain));
     },
   );
+});
+
+describe('under explore what was found before a run got stuck is its result', () => {
+  test.each([
+    ['code that throws', planted.throwsLater, 'seed 1: the edited code threw: Error: planted bug'],
+    [
+      'a livelock',
+      planted.noRelaxTlbi,
+      expect.stringMatching(/^seed 1, step \d+: vCPU \d: .* the access faults again and again/u),
+    ],
+  ])('%s', async (_, end, message) => {
+    const edits = [planted.noGetPage, end];
+    const result = await runSmall(small('permission-storm'), { seeds: 2, edits });
+    expect(result.violations.map(({ verdict }) => verdict)).toEqual(['table-count', 'stuck']);
+    expect(result.violations.at(-1)).toMatchObject({ message });
+    // A table that somebody is in the middle of is not compared with anything.
+    expect([result.ok, result.seeds.count, result.check.digest]).toEqual([false, 1, 'none']);
+    expect(runReport(result)).toContain('stage-2 table: not looked at, as the run did not end\n');
+  });
+
+  test('an error keeps its kind where nothing was found, and a user error always', () => {
+    const findings = [{ verdict: 'table-count', message: 'what' }];
+    const [stuck, bug, user] = [new StuckError('a'), new Error('b'), new UserError('c')];
+    for (const error of [stuck, bug, user]) expect(endedEarly(error, [])).toBe(error);
+    expect(endedEarly(user, findings)).toBe(user);
+    expect(endedEarly(stuck, findings)).toMatchObject({
+      name: 'StuckError',
+      message: 'a',
+      findings,
+    });
+    const message = 'the code threw: Error: b';
+    expect(endedEarly(bug, findings)).toMatchObject({ name: 'StuckError', message, findings });
+  });
 });
 
 test('under explore what the main thread wrote after a seed is undone before the next', async () => {

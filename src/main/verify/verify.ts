@@ -48,9 +48,22 @@ export interface Verification {
 /**
  * `exact`: the table has the reference's leaves and no others; `after-write-protect`: the same but for W, and exactly once W is gone
  * everywhere; `pages`: the host moved pages, so leaves may be missing, and those that stand are the host's pages; `torn-down`:
- * there is no table any more.
+ * there is no table any more; `none`: the run did not end, and nothing was looked at.
  */
-export type Comparison = 'exact' | 'after-write-protect' | 'pages' | 'torn-down';
+export type Comparison = 'exact' | 'after-write-protect' | 'pages' | 'torn-down' | 'none';
+
+/** Of a run that did not end. */
+export const UNVERIFIED: Verification = {
+  findings: [],
+  more: 0,
+  digest: '',
+  tablePages: 0,
+  leaves: [0, 0, 0, 0],
+  comparison: 'none',
+  referenceLeaves: 0,
+  twin: null,
+  copies: null,
+};
 
 /** Findings that are shown; the rest is counted. */
 export const FINDINGS_MAX = 20;
