@@ -3,22 +3,26 @@
  * still come to it.
  *
  * `table-use`: an access to a page after it was freed. `table-freed`: freed while a root leads to it, while a walk cache may (its TLBI is
- * not complete), or while a read section is open that began before it was unlinked.
+ * not complete), while a read section is open that began before it was unlinked, or, where others held `mmu_lock` beside whoever unlinked it, without
+ * a grace period since: none may have been in it this time, and who unlinks cannot know.
  *
  * Cannot see: a page that was freed early, is in use again, and is reached by its old name; the free was a finding already.
  */
-import { EventKind, RECORD } from '../engine/events.ts';
+import { EventKind, LockMode, RECORD } from '../engine/events.ts';
+import { isTable } from './entry-bits.ts';
 import type { Findings } from './finding.ts';
 import type { Holds } from './holds.ts';
 import type { Invalidations } from './invalidations.ts';
 import type { TableCheck } from './table-check.ts';
-import type { TablePage, Tables } from './tables.ts';
+import type { EntryChange, TablePage, Tables } from './tables.ts';
 
 export class TableLifetime implements TableCheck {
   readonly #tables: Tables;
   readonly #invalidations: Invalidations;
   readonly #holds: Holds;
   readonly #findings: Findings;
+  /** Unlinked beside other walks, and no grace period since. */
+  readonly #waiting = new Set<TablePage>();
 
   constructor(
     tables: Tables,
@@ -31,9 +35,26 @@ export class TableLifetime implements TableCheck {
     this.#findings = findings;
   }
 
+  reset(): void {
+    this.#waiting.clear();
+  }
+
+  onEntry({ agent, root, level, oldLo, oldHi }: EntryChange): void {
+    if (!root.isWalked || !isTable(oldLo, level)) return;
+    if (this.#holds.of(root.mmuLock).get(agent)?.isShared !== true) return;
+    this.#waiting.add(this.#tables.childOf(oldLo, oldHi));
+    for (const entry of this.#tables.below(oldLo, oldHi)) {
+      if (isTable(entry.lo, entry.level))
+        this.#waiting.add(this.#tables.childOf(entry.lo, entry.hi));
+    }
+  }
+
   onEvent(record: Int32Array): void {
     const at = record[RECORD.location] as number;
-    if (!this.#tables.hasWord(at)) return;
+    if (!this.#tables.hasWord(at)) {
+      this.#gracePeriod(record);
+      return;
+    }
     const agentAndKind = record[RECORD.agentAndKind] as number;
     const page = this.#tables.pageAt(at);
     const who = `agent ${agentAndKind >> 16}`;
@@ -43,10 +64,24 @@ export class TableLifetime implements TableCheck {
       this.#findings.add('table-use', `${who} accessed table page ${page.index}, which is free`);
   }
 
+  /** The exclusive mode of a read section's word is a grace period, at its end. */
+  #gracePeriod(record: Int32Array): void {
+    const kind = (record[RECORD.agentAndKind] as number) & 0xffff;
+    if (kind !== EventKind.lockAcquired || record[RECORD.newHi] !== LockMode.exclusive) return;
+    for (const page of this.#waiting) {
+      if (page.unlinkedRoot?.sections === record[RECORD.location]) this.#waiting.delete(page);
+    }
+  }
+
   #freed(page: TablePage, who: string): void {
     const what = `${who} freed table page ${page.index}`;
     if (page.isFreed) this.#findings.add('table-freed', `${what} twice`);
     if (page.root !== null) this.#findings.add('table-freed', `${what}, which is linked`);
+    if (this.#waiting.delete(page))
+      this.#findings.add(
+        'table-freed',
+        `${what}, which was unlinked beside other walks, without a grace period`,
+      );
     for (const root of this.#tables.shape.roots) {
       if (this.#invalidations.openOf(root).some(({ table }) => table === page))
         this.#findings.add('table-freed', `${what}, which a walk cache may hold`);
