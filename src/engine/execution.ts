@@ -59,13 +59,19 @@ export type ExecutionResult =
       readonly error: unknown;
     };
 
+/**
+ * Where a daemon may be when an execution ends: `anywhere`, in the middle of its work; `waiting`, as it serves the others: the execution goes
+ * on until it has nothing to do.
+ */
+export type DaemonEnd = 'anywhere' | 'waiting';
+
 /** An agent to be run. */
 export interface AgentSpec {
   readonly name: string;
   /** Byte offset of the agent's statistics block. */
   readonly statistics: Word;
-  /** A daemon may be unfinished at the end and does not count against deadlock. */
-  readonly daemon?: boolean;
+  /** What does not count against deadlock. */
+  readonly daemon?: DaemonEnd;
   readonly start: () => Op<void>;
 }
 
@@ -98,6 +104,7 @@ export class Execution implements ExecutionView {
   readonly #record = new Int32Array(RECORD.words);
   readonly #runnable: number[] = [];
   #parked = 0;
+  /** Agents that keep the execution from its end. */
   #unfinished = 0;
   #starting = true;
   #next = -1;
@@ -116,7 +123,7 @@ export class Execution implements ExecutionView {
     this.#stepsMax = options.stepsMax;
     this.#agents.forEach((agent, id) => {
       this.#runnable.push(id);
-      if (agent.spec.daemon !== true) this.#unfinished++;
+      if (agent.spec.daemon !== 'anywhere') this.#unfinished++;
     });
   }
 
@@ -180,8 +187,10 @@ export class Execution implements ExecutionView {
 
   /** Takes the running agent off the runnable set until the word it reached is written (`waiting`) or differs (`retrying`). */
   park(state: 'waiting' | 'retrying'): void {
-    this.#agent(this.current).state = state;
+    const agent = this.#agent(this.current);
+    agent.state = state;
     this.#parked++;
+    if (agent.spec.daemon === 'waiting') this.#unfinished--;
     this.#runnable.splice(this.#runnable.indexOf(this.current), 1);
   }
 
@@ -254,7 +263,7 @@ export class Execution implements ExecutionView {
   #finish(id: number, agent: Agent): void {
     agent.state = 'finished';
     this.#runnable.splice(this.#runnable.indexOf(id), 1);
-    if (agent.spec.daemon !== true) this.#unfinished--;
+    if (agent.spec.daemon !== 'anywhere') this.#unfinished--;
   }
 
   #pick(): number {
@@ -272,6 +281,7 @@ export class Execution implements ExecutionView {
     const agent = this.#agent(id);
     agent.state = 'runnable';
     this.#parked--;
+    if (agent.spec.daemon === 'waiting') this.#unfinished++;
     this.#runnable.push(id);
     this.#runnable.sort((a, b) => a - b);
   }

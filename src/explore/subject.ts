@@ -12,7 +12,7 @@ export interface Subject {
   /** The memory that the agents run on. */
   readonly words: Int32Array;
   readonly agents: number;
-  /** Whether some agents may be unfinished at the end. */
+  /** Whether there are daemons that may be anywhere at the end. */
   readonly hasDaemons: boolean;
   /** Undoes what the last execution did, and builds the agents anew. */
   begin(): AgentSpec[];

@@ -19,6 +19,7 @@ import {
   load32,
   read32,
   signalAdd32,
+  store32,
   wait,
   write32,
   type Op,
@@ -26,10 +27,13 @@ import {
 } from '#port';
 import { EventKind, LockMode } from '../engine/events.ts';
 import { LockAccount, type ReadWriteStatistics } from './lock-account.ts';
+import { mightSleep } from './might-sleep.ts';
 import { LINE_BYTES } from './turn-slots.ts';
 
 /** Bit 0 of an agent's word: inside a section; above, sections that ended. */
 const INSIDE = 1;
+/** Behind the waitable word of records that wait: 1 once no more will come. */
+const RETIRED = 8;
 
 /** What a daemon does with a record after its grace period. */
 export interface Reclaimer {
@@ -40,7 +44,7 @@ export interface Reclaimer {
 export class Rcu {
   /** The newest of the records that wait for a daemon, linked to the one before it. */
   readonly #newest: Word;
-  /** Monotone: records that are about to wait; waitable: records that wait, or did; waitable: records reclaimed. */
+  /** Monotone: records that are about to wait; waitable: records that wait, or did, behind it {@link RETIRED}; waitable: records reclaimed. */
   readonly #called: Word;
   readonly #queued: Word;
   readonly #reclaimed: Word;
@@ -142,9 +146,10 @@ export class Rcu {
 
   /**
    * Returns once all that was put off before the call is reclaimed: `rcu_barrier`. Needs a daemon that runs. Records are counted before
-   * they are queued: were it after, a record that was taken before it is counted would stand for one that still waits.
+   * they are queued: were it after, a record that was taken before it is counted would stand for one that still waits. May sleep.
    */
   *barrier(): Op<void> {
+    mightSleep();
     this.assertQuiescent();
     const called = yield* load32(this.#called, Order.acquire);
     let reclaimed = yield* load32(this.#reclaimed, Order.acquire);
@@ -154,18 +159,30 @@ export class Rcu {
     }
   }
 
-  /** What the daemon does for ever: sleeps until something is put off. One agent's part. */
-  *reclaimForever(reclaimer: Reclaimer): Op<void> {
-    for (;;) {
-      const queued = yield* load32(this.#queued, Order.acquire);
-      if ((yield* this.#reclaimBatch(reclaimer)) === 0) yield* wait(this.#queued, queued);
+  /**
+   * What the daemon does, one agent's part: sleeps until something is put off, and ends once it is retired and has reclaimed all. It waits
+   * without a look at the list first, so that it takes no step where nothing was ever put off: what a daemon before it has seen is reclaimed.
+   */
+  *reclaimUntilRetired(reclaimer: Reclaimer): Op<void> {
+    let queued = read32(this.#reclaimed);
+    for (let isRetired = false; !isRetired;) {
+      yield* wait(this.#queued, queued);
+      queued = yield* load32(this.#queued, Order.acquire);
+      isRetired = (yield* load32(this.#queued + RETIRED, Order.acquire)) === 1;
+      yield* this.#reclaimBatch(reclaimer);
     }
   }
 
-  /** Takes all records at once: one grace period serves them all. Gives their number. */
-  *#reclaimBatch(reclaimer: Reclaimer): Op<number> {
+  /** Has the daemon end. Nothing is put off any more. */
+  *retire(): Op<void> {
+    yield* store32(this.#queued + RETIRED, 1, Order.release);
+    yield* signalAdd32(this.#queued, 1, Order.release);
+  }
+
+  /** Takes all records at once: one grace period serves them all. */
+  *#reclaimBatch(reclaimer: Reclaimer): Op<void> {
     let head = yield* this.#takeAll();
-    if (head === 0) return 0;
+    if (head === 0) return;
     yield* this.synchronize();
     let records = 0;
     while (head !== 0) {
@@ -175,15 +192,13 @@ export class Rcu {
       head = next;
     }
     yield* signalAdd32(this.#reclaimed, records, Order.release);
-    return records;
   }
 
   *#takeAll(): Op<Word> {
-    let newest: number;
-    do {
-      newest = yield* load32(this.#newest, Order.acquire);
-    } while (!(yield* cas32(this.#newest, newest, 0, Order.acquire)));
-    return newest;
+    for (;;) {
+      const newest = yield* load32(this.#newest, Order.acquire);
+      if (newest === 0 || (yield* cas32(this.#newest, newest, 0, Order.acquire))) return newest;
+    }
   }
 
   *#awaitSection(sections: Word): Op<void> {

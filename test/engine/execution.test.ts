@@ -408,6 +408,12 @@ const forever = function* (): Op<void> {
   for (;;) yield* load32(X, Order.once);
 };
 
+function* serve(): Op<void> {
+  yield* wait(X, 0);
+  yield* store32(Y, 1, Order.once);
+  yield* wait(X, 1);
+}
+
 describe('a daemon', () => {
   test('may be unfinished at the end', () => {
     const agents = [forever, () => loads(Y, 2)];
@@ -422,6 +428,16 @@ describe('a daemon', () => {
       outcome: 'completed',
       steps: 2,
     });
+  });
+
+  test('that serves the others goes on until it waits', () => {
+    const agents = [serve, () => signal32(X, 1, Order.release)];
+    for (const script of [[], [{ agent: 1, toEnd: true }] as const]) {
+      memory = sandbox();
+      const result = execute({ agents, scheduler: new Scripted(script), servers: [0] });
+      expect(result.outcome).toBe('completed');
+      expect(memory.words[Y / 4]).toBe(1);
+    }
   });
 
   test('can end before the others do', () => {

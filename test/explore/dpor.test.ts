@@ -225,6 +225,20 @@ function* failEarly(at: Word): Op<void> {
   if ((yield* load32(Y, Order.once)) === 0) throw new Error('early');
 }
 
+function* announce(): Op<void> {
+  yield* signalAdd32(X, 1, Order.release);
+  yield* load32(Y, Order.acquire);
+}
+
+/** Waits for announcements for ever. */
+function* serve(): Op<void> {
+  for (let seen = 0; ;) {
+    yield* wait(X, seen);
+    seen = yield* load32(X, Order.acquire);
+    yield* store32(Y, seen, Order.once);
+  }
+}
+
 function* addTwice(): Op<void> {
   for (let i = 0; i < 2; i++) yield* add32(X, 1, Order.once);
 }
@@ -267,6 +281,11 @@ describe('what it finds', () => {
     // X is 0, 1 or 2 at the end, Y no more than that.
     expect(compare([copyWord, addTwice], { daemons: [1] })).toMatchObject({ verdicts: [] });
     expect(compare([addTwice, copyWord], { daemons: [0] })).toMatchObject({ verdicts: [] });
+  });
+
+  test('what a daemon does that serves the others, to its end', () => {
+    expect(compare([announce, announce, serve], { servers: [2] })).toMatchObject({ traces: 34 });
+    expect(compare([copyWord, serve], { servers: [1] })).toMatchObject({ traces: 1 });
   });
 });
 

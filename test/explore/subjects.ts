@@ -2,6 +2,7 @@ import { Order, attach, cas32, signal32, wait, type Op, type Word } from '#port'
 import { Explorer, type Limits, type Stopped } from '../../src/explore/explorer.ts';
 import type { Strategy } from '../../src/explore/strategy.ts';
 import { findingsOf, type Finding, type Subject } from '../../src/explore/subject.ts';
+import { daemonOf } from '../support/executions.ts';
 import { installBytes, installState, installThread } from '../../src/workers/install-litmus.ts';
 
 const PAGE = 4096;
@@ -13,11 +14,13 @@ export function subjectOf(
     readonly bytes?: number;
     readonly state?: () => string;
     readonly daemons?: readonly number[];
+    /** Daemons that wait at the end. */
+    readonly servers?: readonly number[];
     /** Words with a value at the beginning. */
     readonly initial?: readonly (readonly [at: Word, value: number])[];
   } = {},
 ): Subject {
-  const { bytes = PAGE, daemons = [], initial = [] } = options;
+  const { bytes = PAGE, daemons = [], servers = [], initial = [] } = options;
   const buffer = new ArrayBuffer(Math.ceil(bytes / PAGE) * PAGE);
   const memory = attach({ memory: { buffer }, seed: 0, statistics: 0, stop: 0 });
   for (const [at, value] of initial) memory.words[at >>> 2] = value;
@@ -32,7 +35,7 @@ export function subjectOf(
       return programs.map((start, id) => ({
         name: String.fromCodePoint(65 + id),
         statistics: 0,
-        daemon: daemons.includes(id),
+        ...daemonOf(id, { daemons, servers }),
         start,
       }));
     },

@@ -9,7 +9,7 @@ import { Scripted, type ScriptLine } from '../../src/explore/scripted.ts';
 import { Rcu } from '../../src/locking/rcu.ts';
 import { Freeing, followRcu, replaceLater } from '../fixtures/threads-locking/agents.ts';
 import { AT, READ_WRITE_STATISTICS } from '../fixtures/threads-locking/layout.ts';
-import { disturb, execute, play, sandbox } from '../support/executions.ts';
+import { Recorder, disturb, execute, play, sandbox } from '../support/executions.ts';
 import { countedFor } from '../support/lock-statistics.ts';
 
 const AGENTS = 4;
@@ -38,7 +38,7 @@ function reader(agent: number, rounds: number): () => Op<void> {
 }
 
 function daemon(rcu: Rcu, freeing: Freeing = new Freeing()): () => Op<void> {
-  return () => rcu.reclaimForever(freeing);
+  return () => rcu.reclaimUntilRetired(freeing);
 }
 
 /** Readers 0 and 1, an updater, a daemon, and one that wakes for nothing. */
@@ -60,7 +60,7 @@ describe('under any schedule', () => {
       memory.restore();
       const freeing = new Freeing();
       const agents = crew(rcuOf(3), freeing);
-      const result = execute({ agents, daemons: [3], scheduler: new RandomScheduler(seed) });
+      const result = execute({ agents, servers: [3], scheduler: new RandomScheduler(seed) });
       expect(result).toMatchObject({ outcome: 'completed' });
       expect(freeing.freed).toBe(5);
     }
@@ -73,7 +73,7 @@ describe('under any schedule', () => {
       const hasty = rcuOf(3);
       hasty.synchronize = function* (): Op<void> {};
       const agents = crew(hasty);
-      const { outcome } = execute({ agents, daemons: [3], scheduler: new RandomScheduler(seed) });
+      const { outcome } = execute({ agents, servers: [3], scheduler: new RandomScheduler(seed) });
       outcomes.add(outcome);
     }
     expect(Array.from(outcomes).toSorted()).toEqual(['completed', 'threw']);
@@ -94,7 +94,7 @@ describe('under any schedule', () => {
         };
       });
       const agents = [...puts, daemon(rcuOf(2), freeing)];
-      const result = execute({ agents, daemons: [2], scheduler: new RandomScheduler(seed) });
+      const result = execute({ agents, servers: [2], scheduler: new RandomScheduler(seed) });
       expect(result).toMatchObject({ outcome: 'completed' });
       expect(freeing.freed).toBe(2);
     }
@@ -160,16 +160,54 @@ describe('word by word', () => {
     const rcu = rcuOf(0);
     const put = function* (): Op<void> {
       yield* rcu.call(RECORD[0]);
-      yield* rcu.barrier();
+      yield* load32(AT.counter, Order.once);
+      yield* rcu.call(RECORD[1]);
     };
     const script = new Scripted([
+      to(0, EventKind.load32, AT.counter),
+      to(1, EventKind.signal, RECLAIMED),
       to(1, EventKind.wait, QUEUED),
       { agent: 0, toEnd: true },
       { agent: 1, toEnd: true },
-      { agent: 0, toEnd: true },
     ]);
-    const result = execute({ agents: [put, daemon(rcuOf(1))], daemons: [1], scheduler: script });
+    const freeing = new Freeing();
+    const agents = [put, daemon(rcuOf(1), freeing)];
+    const result = execute({ agents, servers: [1], scheduler: script });
     expect(result.outcome).toBe('completed');
+    expect(freeing.freed).toBe(2);
+  });
+
+  test('a daemon takes no step while nothing is put off, a second one neither for what the first has seen', () => {
+    const put = function* (): Op<void> {
+      yield* rcuOf(0).call(RECORD[0]);
+    };
+    const first = [put, daemon(rcuOf(1))];
+    execute({ agents: first, servers: [1], scheduler: new RoundRobin() });
+    const recorder = new Recorder();
+    const sinks = [recorder];
+    const second = [section(0, AT.ping), daemon(rcuOf(1))];
+    execute({ agents: second, servers: [1], scheduler: new RoundRobin(), sinks });
+    const own = recorder.events.filter(({ agent }) => agent === 1);
+    expect(own.map(({ kind, at }) => [kind, at])).toEqual([
+      ['read32', RECLAIMED],
+      ['wait', QUEUED],
+    ]);
+  });
+
+  test('a daemon that is retired reclaims what is left, and ends', () => {
+    const rcu = rcuOf(0);
+    const putAndRetire = function* (): Op<void> {
+      for (const record of RECORD) yield* rcu.call(record);
+      yield* rcu.retire();
+    };
+    for (let seed = 0; seed < 200; seed++) {
+      memory = sandbox();
+      const freeing = new Freeing();
+      const agents = [putAndRetire, daemon(rcuOf(1), freeing)];
+      const result = execute({ agents, scheduler: new RandomScheduler(seed) });
+      expect(result.outcome).toBe('completed');
+      expect(freeing.freed).toBe(2);
+    }
   });
 
   test('sections nest, and others see the outermost only', () => {

@@ -97,7 +97,7 @@ describe.each(['wasm', 'js'] as const)('on port %s', (port) => {
     expect(reports.map(({ end, wrong }) => [end, wrong])).toEqual([
       ['completed', 0],
       ['completed', 0],
-      ['stopped', 0],
+      ['completed', 0],
     ]);
     expect(countedFor(memory.buffer, 1).acquisitions).toBe(rounds);
     expect(countedFor(memory.buffer, 2, READ_WRITE_STATISTICS.write).acquisitions).toBeGreaterThan(

@@ -1,6 +1,11 @@
 import { Order, attach, explore, signalAdd32, type Op, type Word } from '#port';
 import { EventKind, RECORD, type EventSink } from '../../src/engine/events.ts';
-import { Execution, type ExecutionResult, type Scheduler } from '../../src/engine/execution.ts';
+import {
+  Execution,
+  type AgentSpec,
+  type ExecutionResult,
+  type Scheduler,
+} from '../../src/engine/execution.ts';
 import type { ExploreMemory } from '../../src/engine/explore-memory.ts';
 
 /** Bytes of an agent's statistics block in a sandbox; they lie one after the other from `STATISTICS`. */
@@ -19,17 +24,28 @@ export function execute(options: {
   readonly scheduler: Scheduler;
   readonly stepsMax?: number;
   readonly sinks?: readonly EventSink[];
-  /** Agents that are daemons. */
+  /** Agents that are daemons, and may be anywhere at the end. */
   readonly daemons?: readonly number[];
+  /** Agents that are daemons, and wait at the end. */
+  readonly servers?: readonly number[];
 }): ExecutionResult {
   const agents = options.agents.map((start, id) => ({
     name: String.fromCodePoint(65 + id),
     statistics: STATISTICS + id * BLOCK_BYTES,
-    daemon: options.daemons?.includes(id) ?? false,
+    ...daemonOf(id, options),
     start,
   }));
   const { scheduler, stepsMax = 10_000, sinks = [] } = options;
   return explore(new Execution({ agents, scheduler, stepsMax, sinks }));
+}
+
+/** What an agent is, by lists of daemons that may be anywhere at the end and of such that wait. */
+export function daemonOf(
+  id: number,
+  lists: { readonly daemons?: readonly number[]; readonly servers?: readonly number[] },
+): Pick<AgentSpec, 'daemon'> {
+  if (lists.daemons?.includes(id)) return { daemon: 'anywhere' };
+  return lists.servers?.includes(id) ? { daemon: 'waiting' } : {};
 }
 
 /** One event, decoded. */
