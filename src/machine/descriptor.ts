@@ -2,7 +2,7 @@
  * Translation table descriptors, bit-exact (Arm ARM D8.3; specification section 1.2). A `Descriptor` is an immutable pair of
  * 32-bit halves; nothing outside this file does bit arithmetic on one. Where the output address stands is the geometry's.
  */
-import { Order, cas64, high, load64, store64, type Op, type Word } from '#port';
+import { Order, cas64, high, load64, read32, store64, type Op, type Word } from '#port';
 import type { Level, Phys } from './address.ts';
 import { LAST_LEVEL, type Geometry } from './geometry.ts';
 
@@ -170,6 +170,11 @@ export const EMPTY: Descriptor = new Descriptor(0, 0);
 export function* loadDescriptor(entry: Word): Op<Descriptor> {
   const lo = yield* load64(entry, Order.once);
   return new Descriptor(lo, high());
+}
+
+/** An entry by a plain read: nobody else may write it. */
+export function readDescriptor(entry: Word): Descriptor {
+  return new Descriptor(read32(entry), read32(entry + 4));
 }
 
 /** One single-copy atomic store of an entry. `Order.release` publishes what it points to. */

@@ -19,7 +19,6 @@ export const Prot = {
   sw2: 512,
   sw3: 1024,
 } as const;
-const PROT_MASK = 0x7ff;
 const SOFTWARE_SHIFT = 7;
 const EXECUTABLE = Prot.x | Prot.ux | Prot.px;
 
@@ -40,14 +39,12 @@ export interface Stage2Encoding extends Pick<MachineFeatures, 'fwb' | 'xnx'> {
 
 /** The encoding of one machine. */
 export class Stage2Attributes {
-  readonly #encoded: readonly (Attributes | null)[];
   readonly #memAttr: (typeof MEMATTR)['plain' | 'forced'];
   readonly #encoding: Stage2Encoding;
 
   constructor(encoding: Stage2Encoding) {
     this.#encoding = encoding;
     this.#memAttr = encoding.fwb ? MEMATTR.forced : MEMATTR.plain;
-    this.#encoded = Array.from({ length: PROT_MASK + 1 }, (_, prot) => this.#encode(prot));
   }
 
   /**
@@ -55,7 +52,13 @@ export class Stage2Attributes {
    * types at once, execution at one exception level without FEAT_XNX.
    */
   encode(prot: number): Attributes | null {
-    return this.#encoded[prot & PROT_MASK] ?? null;
+    const memAttr = this.#memoryType(prot);
+    const xn = this.#xn(prot);
+    if (memAttr === null || xn === null) return null;
+    const shareability = this.#encoding.lpa2 ? 0 : S2_LO.SH_IS;
+    const lo = (memAttr << S2_LO.MEMATTR_SHIFT) | permissions(prot) | shareability | S2_LO.AF;
+    const software = prot >>> SOFTWARE_SHIFT;
+    return new Attributes(lo, (xn << S2_HI.XN_SHIFT) | (software << S2_HI.SW_SHIFT));
   }
 
   /** FEAT_S2FWB: guest memory needs no cache maintenance. */
@@ -66,16 +69,6 @@ export class Stage2Attributes {
   /** Whether the memory behind a leaf may be in a cache that has to be cleaned: Normal Write-Back, and the guest can turn that off. */
   needsCleaning(leaf: Descriptor): boolean {
     return !this.#encoding.fwb && leaf.memAttr() === this.#memAttr.normalWriteBack;
-  }
-
-  #encode(prot: number): Attributes | null {
-    const memAttr = this.#memoryType(prot);
-    const xn = this.#xn(prot);
-    if (memAttr === null || xn === null) return null;
-    const shareability = this.#encoding.lpa2 ? 0 : S2_LO.SH_IS;
-    const lo = (memAttr << S2_LO.MEMATTR_SHIFT) | permissions(prot) | shareability | S2_LO.AF;
-    const software = prot >>> SOFTWARE_SHIFT;
-    return new Attributes(lo, (xn << S2_HI.XN_SHIFT) | (software << S2_HI.SW_SHIFT));
   }
 
   #memoryType(prot: number): number | null {

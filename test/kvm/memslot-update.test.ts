@@ -9,7 +9,7 @@ import { SlotFlag } from '../../src/kvm/memslots.ts';
 import type { UserArea, UserAreas } from '../../src/kvm/user-areas.ts';
 import type { Hva, Phys } from '../../src/machine/address.ts';
 import { PLAIN_4K } from '../../src/machine/shape.ts';
-import { scanTable } from '../../src/main/verify/scan.ts';
+import { TableScan } from '../../src/main/verify/scan.ts';
 import { digestTable } from '../../src/pgtable/digest.ts';
 import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import { Guest, Lab, MIB, only, PAGE, RAM, toLock } from '../support/lab.ts';
@@ -279,7 +279,7 @@ describe('a deletion against a fault', () => {
         remove(lab),
       ]);
       const pgt = drive(lab.world.vm.pgt()) as Stage2Pgtable;
-      expect([seed, drive(scanTable(pgt)).digest.leaves]).toEqual([seed, [0, 0, 0, 0]]);
+      expect([seed, new TableScan(pgt).digest.leaves]).toEqual([seed, [0, 0, 0, 0]]);
       ends.add(guests.map(({ results }) => results[0]).join());
     }
     expect([...ends].toSorted()).toEqual([

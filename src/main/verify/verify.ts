@@ -19,7 +19,7 @@ import { mappedPages } from './mapped.ts';
 import { frameAccounts, referenceCounts } from './frames.ts';
 import { leaves } from './leaves.ts';
 import { referenceDigest, referenceOf, type ReferencePage } from './reference.ts';
-import { scanTable, type TableScan } from './scan.ts';
+import { TableScan } from './scan.ts';
 import { notifierClosed } from './notifier.ts';
 import { slotsRestored } from './slots.ts';
 import { tornDown } from './torn-down.ts';
@@ -102,7 +102,7 @@ function verifyVm(world: World): VmVerification {
   const pgt = drive(world.vm.pgt());
   if (pgt === null) return tornDown(world);
   const pages = referenceOf(world);
-  const scan = drive(scanTable(pgt));
+  const scan = new TableScan(pgt);
   const scans = twinScanned(world, scan);
   const twin = compareTwin(world, pgt);
   const hex = scan.digest.hex();
@@ -133,7 +133,7 @@ function verifyVm(world: World): VmVerification {
 /** The scan of the live table, and of its twin if there is one. */
 function twinScanned({ vm }: World, live: TableScan): TableScan[] {
   const { twin } = vm.parts;
-  return twin === null ? [live] : [live, drive(scanTable(drive(twin.pgt())))];
+  return twin === null ? [live] : [live, new TableScan(drive(twin.pgt()))];
 }
 
 /** Whether the reference has every leaf. Of the pages that hold a guest's tables no log tells which were touched. */
