@@ -185,19 +185,15 @@ export class Dpor implements Strategy {
     for (const race of this.#order.races) this.#reverse(race);
   }
 
-  /** What is needed for `second` to come before step `first`, and what does not depend on it. */
-  #reverse({ first, second }: Race): void {
+  /** What is needed for the later step to come before the first, and what does not depend on that. */
+  #reverse({ first, reversed }: Race): void {
     if (first < this.#turns.length) return;
-    const { step, sleep, branches } = this.#states[first] as State;
-    const reversed = second.without(step);
+    const { sleep, branches } = this.#states[first] as State;
     const sequence = this.#sequence;
     sequence.length = 0;
-    for (let i = first + 1; i < this.#steps.length; i++) {
-      const other = this.#steps[i] as Step;
-      if (!other.isLast && !this.#order.isBefore(first, i)) sequence.push(other);
-    }
+    this.#order.notAfter(first, sequence);
     sequence.push(reversed);
-    if (!sleep.some((other) => this.#covers(other, sequence))) insert(branches, sequence.slice());
+    if (!sleep.some((other) => this.#covers(other, sequence))) insert(branches, sequence);
   }
 
   /** Whether what was explored from a step on makes a sequence superfluous; what other prefixes explore does not, unless it takes that step. */

@@ -11,11 +11,12 @@ export interface Branch {
 }
 
 /**
- * Whether some execution that begins with `step` is the same trace as some execution that begins with `sequence` (the step is a weak
- * initial of the sequence): nothing in the sequence has to come before it.
+ * Whether some execution that begins with `step` is the same trace as some execution that begins with `sequence`, from index `from` on (the
+ * step is a weak initial of the sequence): nothing in the sequence has to come before it.
  */
-export function isWeakInitial(step: Step, sequence: readonly Step[]): boolean {
-  for (const other of sequence) {
+export function isWeakInitial(step: Step, sequence: readonly Step[], from = 0): boolean {
+  for (let i = from; i < sequence.length; i++) {
+    const other = sequence[i] as Step;
     if (other.agent === step.agent) return other.choice === step.choice;
     if (areDependent(other, step)) return false;
   }
@@ -26,28 +27,46 @@ export function isWeakInitial(step: Step, sequence: readonly Step[]): boolean {
 export function insert(branches: Branch[], sequence: readonly Step[]): void {
   let level = branches;
   let rest = sequence;
-  while (rest.length > 0) {
-    const branch = level.find(({ step }) => isWeakInitial(step, rest));
+  let from = 0;
+  while (from < rest.length) {
+    const branch = branchFor(level, rest, from);
     if (branch === undefined) {
-      graft(level, rest);
+      graft(level, rest, from);
       return;
     }
     if (branch.next.length === 0) return;
-    rest = withoutFirstOf(branch.step.agent, rest);
+    const { agent } = branch.step;
+    // Mostly the sequence is in the order of the branches.
+    if ((rest[from] as Step).agent !== agent) {
+      rest = withoutFirstOf(agent, rest, from);
+      from = 0;
+    } else from++;
     level = branch.next;
   }
 }
 
-function graft(level: Branch[], sequence: readonly Step[]): void {
+function branchFor(
+  level: readonly Branch[],
+  rest: readonly Step[],
+  from: number,
+): Branch | undefined {
+  for (const branch of level) if (isWeakInitial(branch.step, rest, from)) return branch;
+  return undefined;
+}
+
+function graft(level: Branch[], sequence: readonly Step[], from: number): void {
   let at = level;
-  for (const step of sequence) {
-    const branch: Branch = { step, next: [] };
+  for (let i = from; i < sequence.length; i++) {
+    const branch: Branch = { step: sequence[i] as Step, next: [] };
     at.push(branch);
     at = branch.next;
   }
 }
 
-function withoutFirstOf(agent: number, sequence: readonly Step[]): readonly Step[] {
-  const index = sequence.findIndex((step) => step.agent === agent);
-  return index < 0 ? sequence : sequence.toSpliced(index, 1);
+/** The sequence from `from` on, without the first step of an agent. */
+function withoutFirstOf(agent: number, sequence: readonly Step[], from: number): readonly Step[] {
+  const rest = sequence.slice(from);
+  const index = rest.findIndex((step) => step.agent === agent);
+  if (index >= 0) rest.splice(index, 1);
+  return rest;
 }

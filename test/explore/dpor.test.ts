@@ -305,7 +305,7 @@ const OPERATIONS = {
   store64: (at, value) => store64(at & ~7, value, value, Order.once),
   cas64: (at, value) => cas64(at & ~7, value, 0, value + 1, 1, Order.full),
   fill: (at, value) => fill(at & ~15, 16, value),
-  copy: (at) => copy(at ^ 32, at, 12),
+  copy: (at, value) => copy(at ^ 32, at, 4 + 4 * value),
   choose: () => choose(2),
 } satisfies Operations;
 
