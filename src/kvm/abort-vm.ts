@@ -59,6 +59,4 @@ export interface AbortVm {
   /** The live table, or null after teardown. */
   pgt(): Op<Stage2Pgtable | null>;
   isInIpaSpace(address: Ipa): boolean;
-  /** Frees tables that a fault detached; nothing is held. */
-  freeDetached(): Op<void>;
 }

@@ -25,7 +25,6 @@ export function* handleGuestAbort(vm: AbortVm, vcpu: Vcpu): Op<AbortResult> {
     // Outside of the read section, which a change of slots waits for.
     yield* vm.parts.notifier.awaitEnd();
   }
-  yield* vm.freeDetached();
   yield* vm.parts.mmu.awaitMade();
   event(EventKind.faultEnd, 0, fault.esr, 0);
   return result === 'retry' ? 'resume' : result;

@@ -44,6 +44,5 @@ function* mapPage(
   const outcome =
     pgt === null ? 'invalid' : yield* stage2.mapDevice(pgt, { ipa, phys, isWritable, cache });
   yield* mmuLock.unlock();
-  yield* vm.freeDetached();
   return outcome;
 }

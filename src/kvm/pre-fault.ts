@@ -50,7 +50,6 @@ function* stepAt(vm: Vm, vcpu: Vcpu, ipa: Ipa): Op<number | PreFaultError> {
   const result = yield* faultAt(vm, vcpu, ipa);
   yield* memslots.readUnlock();
   // Outside of the read section, which a change of slots waits for.
-  yield* vm.freeDetached();
   yield* vm.parts.mmu.awaitMade();
   if (result === 'retry') yield* notifier.awaitEnd();
   return result === 'done' || result === 'retry' ? ipa : result;

@@ -52,6 +52,8 @@ export interface Profile {
   readonly Notifier: typeof KvmNotifier;
   readonly gateOf: (at: GateParts) => InvalidationGate;
   readonly sectionsOf: (parts: SectionParts) => WalkSections;
+  /** Whether a table that a block replaced is freed later, by a daemon. */
+  readonly defersFrees: boolean;
   readonly splitterOf: (cache: Memcache) => BlockSplitter;
   readonly preparation: SlotPreparation;
   /** The most bits of IPA that a VM may have (specification section 1.6). */
@@ -103,6 +105,7 @@ const SPIN_LOCKED = {
   preparation: new SlotPreparation(),
   gateOf: () => NO_GATE,
   sectionsOf: () => NO_SECTIONS,
+  defersFrees: false,
   splitterOf: () => NO_SPLIT,
   hasDirtyRing: false,
   vmids: countVmids,
@@ -151,6 +154,7 @@ const PROFILE_5_18: Profile = {
   faults: new UserMemAbort518(),
   Notifier: KvmNotifier518,
   sectionsOf: () => NO_SECTIONS,
+  defersFrees: false,
   splitterOf: () => NO_SPLIT,
   hasDirtyRing: false,
 };
@@ -163,6 +167,7 @@ const PROFILE_6_12: Profile = {
   faults: new UserMemAbort612(),
   Notifier: KvmNotifier612,
   sectionsOf: (parts) => new RcuSections(parts),
+  defersFrees: true,
   splitterOf: (cache) => new EagerSplit(cache),
   hasDirtyRing: true,
 };

@@ -20,6 +20,7 @@ import {
   type Word,
 } from '#port';
 import { EventKind } from '../engine/events.ts';
+import type { Reclaimer } from '../locking/rcu.ts';
 import type { Ipa, Level, Phys, Vmid } from '../machine/address.ts';
 import type { Cpu } from '../machine/cpu.ts';
 import { FRAME_BYTES, type FrameZone } from '../machine/frames.ts';
@@ -44,7 +45,7 @@ export interface LocalTlb {
   invalidateLocal(command: TlbiCommand): void;
 }
 
-export class Stage2Mmu extends TablePages implements MmOps {
+export class Stage2Mmu extends TablePages implements MmOps, Reclaimer {
   protected readonly interconnect: Interconnect;
   readonly #vmid: Word;
   readonly #lastVcpus: Word;
@@ -161,8 +162,14 @@ export class Stage2Mmu extends TablePages implements MmOps {
     yield* barrier(Barrier.isb);
   }
 
+  /** Once no walk can be in it: a daemon reclaims it. */
   override *freeUnlinkedTable(table: Word, level: Level): Op<void> {
-    this.#sections.defer(table, level);
+    yield* this.#sections.defer(this.zone.recordOf(table, level));
+  }
+
+  *reclaim(record: Word): Op<void> {
+    const { at, note } = this.zone.recorded(record);
+    yield* super.freeUnlinkedTable(at, note as Level);
   }
 
   override *rcuReadLock(): Op<boolean> {

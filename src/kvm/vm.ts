@@ -9,7 +9,6 @@ import type { MachineFeatures } from '../machine/features.ts';
 import type { PhysicalMemory } from '../machine/frames.ts';
 import { LAST_LEVEL, type Geometry } from '../machine/geometry.ts';
 import { decodeVtcr, encodeVttbr, type Stage2Registers } from '../machine/vtcr.ts';
-import { stage2FreeUnlinked } from '../pgtable/parallel/unlinked.ts';
 import type { Stage2Pgtable } from '../pgtable/pgtable.ts';
 import type { Stage2Config } from '../pgtable/stage2-init.ts';
 import type { AbortPolicy } from './abort-policy.ts';
@@ -91,13 +90,6 @@ export class Vm {
     yield* root.clear();
     yield* mmuLock.unlock();
     if (pgt !== null) yield* stage2.destroy(pgt);
-  }
-
-  /** Frees the tables that this agent replaced by blocks, once no walk can be in them. Nothing may be held: this may sleep. */
-  *freeDetached(): Op<void> {
-    const { sections, geometry, mmu } = this.parts;
-    for (const { table, level } of yield* sections.takeExpired())
-      yield* stage2FreeUnlinked({ geometry, ops: mmu }, table, level);
   }
 
   /** The live table, or null after teardown. To be read again after every drop of `mmu_lock`. */

@@ -163,6 +163,23 @@ export class FrameZone {
     return yield* load32(this.#metaOf(this.#indexAt(at)), Order.once);
   }
 
+  /**
+   * A word for whoever holds the last reference to a frame, by any word of its contents: the link of the free list, in which it is not. A note
+   * stays with it. (The kernel's `rcu_head` and `private` of a page.)
+   */
+  recordOf(at: Word, note: number): Word {
+    const meta = this.#metaOf(this.#indexAt(at));
+    write32(meta + OWNER, note);
+    return meta + LINK;
+  }
+
+  /** What {@link recordOf} was asked for: where the contents begin, and the note. */
+  recorded(record: Word): { readonly at: Word; readonly note: number } {
+    const { contents, contentBytes, meta } = this.layout;
+    const index = (record - LINK - meta) / META_BYTES;
+    return { at: contents + index * contentBytes, note: read32(record - LINK + OWNER) };
+  }
+
   /** Byte offset in shared memory of a physical address; only the first `contentBytes` bytes of a frame exist. */
   wordOf(address: Phys): Word {
     const offset = address - this.layout.base;

@@ -1,13 +1,13 @@
 /** Runs under `explore`: all agents in this thread, one random schedule per seed. */
-import { explore } from '#port';
+import { explore, type Op } from '#port';
 import { EventDigest, type EventSink } from '../engine/events.ts';
 import { Execution, type AgentSpec, type Scheduler } from '../engine/execution.ts';
 import { RandomScheduler } from '../explore/random.ts';
 import { nameOf, runPart } from '../workers/agents.ts';
 import { AgentFailure } from '../workers/failure.ts';
-import { mainAgent, statisticsOf } from '../workers/layout.ts';
+import { isDaemon, mainAgent, statisticsOf } from '../workers/layout.ts';
 import type { Scenario } from '../workers/scenario.ts';
-import { worldOf } from '../workers/world.ts';
+import { worldOf, type World } from '../workers/world.ts';
 import { progressOf } from './progress-of.ts';
 import type { RunOptions } from './run-options.ts';
 import type { SeedRunner } from './seed-runner.ts';
@@ -75,7 +75,7 @@ export function runSeed(
   scheduler: Scheduler,
   seed: number,
 ): number {
-  const agents = agentsOf(shared, seed);
+  const agents = agentsOfRun(shared, seed);
   const result = explore(new Execution({ agents, scheduler, stepsMax: STEPS_MAX, sinks }));
   if (result.outcome === 'completed') return result.steps;
   if (result.outcome === 'threw') {
@@ -103,16 +103,24 @@ export function exploreSteps(
   return steps;
 }
 
-/** The agents of a run, built anew: each with its own view of the world. */
-export function agentsOf({ layout, world }: SharedWorld, seed: number): AgentSpec[] {
-  const { scenario } = world;
-  const duration = { rounds: scenario.repeat };
+/** The agents of a run. */
+export function agentsOfRun(shared: SharedWorld, seed: number): AgentSpec[] {
+  const duration = { rounds: shared.world.scenario.repeat };
+  return agentsOf(shared, (own, agent) => runPart(own, { agent, seed, duration }));
+}
+
+/** All agents, built anew: each with its own view of the world, and its part. */
+export function agentsOf(
+  { layout, world }: SharedWorld,
+  partOf: (own: World, agent: number) => Op<void>,
+): AgentSpec[] {
   return Array.from({ length: mainAgent(layout) }, (_, agent): AgentSpec => {
-    const own = worldOf(scenario, layout, agent);
+    const own = worldOf(world.scenario, layout, agent);
     return {
       name: nameOf(layout, agent),
       statistics: statisticsOf(layout, agent),
-      start: () => runPart(own, { agent, seed, duration }),
+      ...(isDaemon(layout, agent) ? { daemon: 'waiting' } : {}),
+      start: () => partOf(own, agent),
     };
   });
 }

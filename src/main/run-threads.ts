@@ -1,4 +1,4 @@
-/** Runs on worker threads: one per vCPU and one for the host. */
+/** Runs on worker threads: one per agent. */
 import { Stop } from '../engine/port.ts';
 import { Order, drive, store32 } from '#port';
 import { nameOf } from '../workers/agents.ts';

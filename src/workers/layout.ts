@@ -3,6 +3,7 @@
  * same. Sized once, never grown. Offset 0 holds nothing: it stands for "nowhere".
  */
 import type { Word } from '#port';
+import { PROFILES } from '../kvm/profile.ts';
 import { HVA_BASE, hostMemoryLayout, type HostMemoryLayout } from '../kvm/host/layout.ts';
 import type { VmaSpec } from '../kvm/host/vma.ts';
 import { dirtyBitmapBytes } from '../kvm/dirty-bitmap.ts';
@@ -29,7 +30,14 @@ import {
 import { FAILURE_SITES, type FailureSite } from '../machine/failure-point.ts';
 import { geometryOf, pageBytesOf } from '../machine/shape.ts';
 import { ANSWER_BYTES, RING_BYTES, type InterconnectLayout } from '../machine/tlbi.ts';
-import { does, harvestedSlots, hostAgentsOf, isDevice, type Scenario } from './scenario.ts';
+import {
+  does,
+  harvestedSlots,
+  hostAgentsOf,
+  isDevice,
+  mapsBlocks,
+  type Scenario,
+} from './scenario.ts';
 import {
   LOCK_NAMES,
   RW_LOCK_NAMES,
@@ -69,7 +77,6 @@ type VmKeys =
   | 'slots'
   | 'slotsLock'
   | 'slotsSrcu'
-  | 'tablesRcu'
   | 'splitCache'
   | 'memslots'
   | 'host'
@@ -102,7 +109,9 @@ export interface Layout {
   readonly vcpus: number;
   /** Agents of the host. */
   readonly hosts: number;
-  /** vCPUs, then host agents, then one for ordinary code that sets up and verifies. */
+  /** 1 where tables are freed later, by the RCU daemon: where a block may replace one that others are in. */
+  readonly daemons: number;
+  /** vCPUs, then host agents, then daemons, then one for ordinary code that sets up and verifies. */
   readonly agents: number;
   readonly words: Readonly<Record<WordName, Word>>;
   readonly locks: Readonly<Record<LockName, Word>>;
@@ -138,7 +147,7 @@ export interface Layout {
   readonly tableZone: ZoneLayout;
   /** Registers of the slots that are devices. */
   readonly deviceZone: ZoneLayout;
-  /** Read sections of shared walks. */
+  /** Read sections of the shared walks of all VMs, and the tables that wait for their end. */
   readonly tablesRcu: Word;
   /** What the VMs after the first have for themselves. */
   readonly otherVms: readonly Pick<Layout, VmKeys>[];
@@ -148,16 +157,24 @@ export interface Layout {
 
 /** Index of the host agent that conducts the run (the others follow it), and of the ordinary code around the run. */
 export const hostAgent = (layout: Layout): number => layout.vcpus;
-export const mainAgent = (layout: Layout): number => layout.vcpus + layout.hosts;
+export const mainAgent = (layout: Layout): number => layout.agents - 1;
+
+/** Whether an agent is the RCU daemon. */
+export function isDaemon(
+  { vcpus, hosts, daemons }: Pick<Layout, 'vcpus' | 'hosts' | 'daemons'>,
+  agent: number,
+): boolean {
+  return agent >= vcpus + hosts && agent < vcpus + hosts + daemons;
+}
 
 /** VMs of a run. */
 function vmsOf({ otherVms }: Layout): number {
   return 1 + otherVms.length;
 }
 
-/** The VM of an agent: vCPUs and host agents are dealt out in turn; the ordinary code around the run begins with the first. */
+/** The VM of an agent: vCPUs and host agents are dealt out in turn; all others begin with the first. */
 export function vmOfAgent(layout: Layout, agent: number): number {
-  if (agent === mainAgent(layout)) return 0;
+  if (agent >= layout.vcpus + layout.hosts) return 0;
   return (agent < layout.vcpus ? agent : agent - layout.vcpus) % vmsOf(layout);
 }
 
@@ -179,7 +196,8 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
   const { vcpus } = scenario;
   const cpus = scenario.machine.cpus ?? vcpus;
   const hosts = hostAgentsOf(scenario);
-  const agents = vcpus + hosts + 1;
+  const daemons = PROFILES[scenario.kvm].defersFrees && mapsBlocks(scenario) ? 1 : 0;
+  const agents = vcpus + hosts + daemons + 1;
   const words = placed(space, Object.keys(WORDS) as WordName[], 8);
   const frameBytes = pageBytesOf(scenario.machine);
   const geometry = geometryOf(scenario.machine);
@@ -188,6 +206,7 @@ export function layoutOf(scenario: Scenario, from: Word = FRAME_BYTES): Layout {
   const layout = {
     vcpus,
     hosts,
+    daemons,
     agents,
     words,
     locks: placed(space, LOCK_NAMES, SpinLock.bytes(agents)),
@@ -283,7 +302,6 @@ function otherVmsOf(
       slots: slotLayouts(scenario, areas),
       slotsLock: space.take(Mutex.bytes(agents)),
       slotsSrcu: space.take(Srcu.bytes(agents)),
-      tablesRcu: space.take(Rcu.bytes(agents)),
       splitCache: space.take(MEMCACHE_BYTES),
       memslots: memslotsLayout(space, scenario, words),
       host: hostMemoryLayout(space, { geometry, vmas: areas, frames: guestFrames(scenario) }),

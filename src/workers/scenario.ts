@@ -224,6 +224,15 @@ export function agesPages(scenario: Scenario): boolean {
   return does(scenario, 'age') || does(scenario, 'swap');
 }
 
+/** Whether the host may have huge pages, which are mapped as blocks. */
+export function mapsBlocks(scenario: Scenario): boolean {
+  return scenario.slots.some(isHuge) || does(scenario, 'collapse');
+}
+
+function isHuge({ backing }: Slot): boolean {
+  return backing?.kind === 'hugetlb' || backing?.kind === 'transparentHuge';
+}
+
 /** Whether a slot of guests is away at times. */
 export function takesSlotsAway(scenario: Scenario): boolean {
   return does(scenario, 'replace-slot') || does(scenario, 'move-slot');

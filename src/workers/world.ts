@@ -5,6 +5,7 @@ import { HostMemory } from '../kvm/host/host-memory.ts';
 import type { Pinned } from '../kvm/host/pinned.ts';
 import { SharedTwin } from '../kvm/generations/shared-twin.ts';
 import type { InvalidationGate } from '../kvm/generations/invalidation-gate.ts';
+import { ReclaimingZone } from '../kvm/generations/reclaiming-zone.ts';
 import { Memcache } from '../kvm/memcache.ts';
 import { RwMmuLock, SpinMmuLock, type MmuLock, type MmuLockKind } from '../kvm/mmu-lock.ts';
 import { Memslots, SlotFlag } from '../kvm/memslots.ts';
@@ -52,6 +53,8 @@ export interface World {
   readonly memory: PhysicalMemory;
   readonly interconnect: Interconnect;
   readonly vm: Vm;
+  /** Of the tables of all VMs. */
+  readonly tablesRcu: Rcu;
   readonly failures: Failures;
 }
 
@@ -66,9 +69,19 @@ export function worldOf(
   const failures = new Failures(scenario, layout);
   const { points } = failures;
   const tables = new FrameZone(layout.tableZone, spinLock(layout, 'table_zone'));
+  const tablesRcu = new Rcu({
+    at: layout.tablesRcu,
+    agents: layout.agents,
+    agent,
+    statistics: STATISTICS.tablesRcu,
+  });
   const memory = new PhysicalMemory(
     new FailingZone(layout.guestZone, spinLock(layout, 'guest_zone'), points['guest-page']),
-    new FailingZone(layout.tableZone, spinLock(layout, 'table_zone'), points['table-page']),
+    new ReclaimingZone(
+      layout.tableZone,
+      { lock: spinLock(layout, 'table_zone'), rcu: tablesRcu },
+      points['table-page'],
+    ),
     // Nobody allocates there: any lock will do.
     new FrameZone(layout.deviceZone, spinLock(layout, 'guest_zone')),
   );
@@ -88,15 +101,7 @@ export function worldOf(
     lock: spinLock(layout, 'mn_invalidate_lock'),
   });
   const mmuLock = mmuLockOf(profile.mmuLock, layout);
-  const sections = profile.sectionsOf({
-    rcu: new Rcu({
-      at: layout.tablesRcu,
-      agents: layout.agents,
-      agent,
-      statistics: STATISTICS.tablesRcu,
-    }),
-    mmuLock,
-  });
+  const sections = profile.sectionsOf({ rcu: tablesRcu, mmuLock });
   const Mmu = scenario.stage1 === undefined ? Stage2Mmu : TwoStageMmu;
   const mmu = new Mmu({
     tables: memory.tables,
@@ -155,7 +160,7 @@ export function worldOf(
     }),
   });
   host.subscribe(new Subscriber(vm));
-  return { scenario, layout, memory, interconnect, vm, failures };
+  return { scenario, layout, memory, interconnect, vm, tablesRcu, failures };
 }
 
 /**

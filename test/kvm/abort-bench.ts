@@ -273,7 +273,6 @@ export class AbortBench {
       memcachePagesMin: vm.memcachePagesMin,
       pgt: () => vm.pgt(),
       isInIpaSpace: (ipa) => vm.isInIpaSpace(ipa),
-      freeDetached: () => vm.freeDetached(),
     };
   }
 

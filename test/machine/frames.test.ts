@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
-import { drive, type Op } from '../../src/engine/explore.ts';
+import { drive, write32, type Op } from '../../src/engine/explore.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
 import type { Phys } from '../../src/machine/address.ts';
 import {
@@ -25,6 +25,21 @@ function valuesOf(machine: TinyMachine, zone: FrameZone, frame: Phys): number[] 
 }
 
 describe('one frame', () => {
+  test('has a word and a note for its holder', () => {
+    const { tables } = new TinyMachine().main.memory;
+    const words = [1, 2, 3].map((note) => {
+      const word = tables.wordOf(drive(tables.zalloc()));
+      return { at: word, note, record: tables.recordOf(word + 8 * note, note) };
+    });
+    expect(new Set(words.map(({ record }) => record)).size).toBe(3);
+    for (const { record, ...known } of words) {
+      write32(record, 77);
+      expect(tables.recorded(record)).toEqual(known);
+      expect(drive(tables.putAt(known.at))).toBe(true);
+    }
+    expect(tables.accounts()).toEqual({ used: 3, free: 3 });
+  });
+
   test('is handed out zeroed with one reference', () => {
     const machine = new TinyMachine();
     const zone = machine.main.memory.tables;

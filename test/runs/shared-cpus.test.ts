@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { explore, read32, type Op } from '#port';
 import { Execution } from '../../src/engine/execution.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
-import { agentsOf } from '../../src/main/run-explore.ts';
+import { agentsOfRun } from '../../src/main/run-explore.ts';
 import { createSharedWorld } from '../../src/main/shared-world.ts';
 import { verify } from '../../src/main/verify/verify.ts';
 import { PROFILES } from '../../src/kvm/profile.ts';
@@ -35,7 +35,7 @@ function explored(scenario: Scenario, seeds: number) {
   for (let seed = 1; seed <= seeds; seed++) {
     shared.explore.restore();
     checker.begin();
-    const options = { agents: agentsOf(shared, seed), stepsMax: 5_000_000, sinks: [checker] };
+    const options = { agents: agentsOfRun(shared, seed), stepsMax: 5_000_000, sinks: [checker] };
     const result = explore(new Execution({ ...options, scheduler: new RandomScheduler(seed) }));
     if (result.outcome !== 'completed') problems.push(`seed ${seed}: ${JSON.stringify(result)}`);
     totals.moves += sum(STATISTICS.moves);

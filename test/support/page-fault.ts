@@ -273,7 +273,6 @@ export class PageFaultGuest {
       memcachePagesMin: vm.memcachePagesMin,
       pgt: () => vm.pgt(),
       isInIpaSpace: (ipa) => vm.isInIpaSpace(ipa),
-      freeDetached: () => vm.freeDetached(),
     };
   }
 

@@ -8,11 +8,10 @@ import { explore } from '../../src/engine/explore.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
 import type { Hva } from '../../src/machine/address.ts';
-import { agentsOf } from '../../src/main/run-explore.ts';
+import { agentsOfRun } from '../../src/main/run-explore.ts';
 import { loadWorkload } from '../../src/main/workload/workload.ts';
 import { createSharedWorld } from '../../src/main/shared-world.ts';
 import { AgentFailure } from '../../src/workers/failure.ts';
-import type { Layout } from '../../src/workers/layout.ts';
 import { nameOf } from '../../src/workers/agents.ts';
 import { HostAgent } from '../../src/workers/host-agent.ts';
 import { AccessLog } from '../../src/workers/log.ts';
@@ -297,7 +296,7 @@ test('control words that are called monotone only grow', () => {
       if (delta < 0) shrunk.push(name);
     },
   };
-  const options = { agents: agentsOf(shared, 1), stepsMax: 1_000_000, sinks: [sink] };
+  const options = { agents: agentsOfRun(shared, 1), stepsMax: 1_000_000, sinks: [sink] };
   const result = explore(new Execution({ ...options, scheduler: new RandomScheduler(1) }));
   expect([result.outcome, shrunk]).toEqual(['completed', []]);
   expect([...grown].toSorted()).toEqual([
@@ -325,10 +324,13 @@ test('a thread refuses core code that was not stripped', () => {
   expect(() => runThread(task)).toThrow('unstripped');
 });
 
-const names = (hosts: number): string[] =>
-  [0, 1, 2, 3].slice(0, 2 + hosts).map((agent) => nameOf({ vcpus: 2, hosts } as Layout, agent));
+const names = (hosts: number, daemons: number): string[] =>
+  [0, 1, 2, 3]
+    .slice(0, 2 + hosts + daemons)
+    .map((agent) => nameOf({ vcpus: 2, hosts, daemons }, agent));
 
 test('agents are called by what they are', () => {
-  expect(names(1)).toEqual(['vCPU 0', 'vCPU 1', 'host']);
-  expect(names(2)).toEqual(['vCPU 0', 'vCPU 1', 'host 0', 'host 1']);
+  expect(names(1, 0)).toEqual(['vCPU 0', 'vCPU 1', 'host']);
+  expect(names(2, 0)).toEqual(['vCPU 0', 'vCPU 1', 'host 0', 'host 1']);
+  expect(names(1, 1)).toEqual(['vCPU 0', 'vCPU 1', 'host', 'RCU daemon']);
 });

@@ -4,30 +4,19 @@
  *  1. vCPU 0 walks into a table. vCPU 1 replaces the table by a block and frees its pages.
  *  2. vCPU 2 takes one of the pages for another table. vCPU 0 swaps a leaf into it: a leaf for the wrong address.
  *
- * Deviation: the kernel puts the free off (call_rcu) and returns to the guest; here who detached a table waits for the grace period itself, once its
- * fault is served and nothing is held. So nothing is pending when a run ends.
+ * Who detached a table puts its free off and returns to the guest; a daemon frees it (src/workers/agents.ts).
  */
 import type { Op, Word } from '#port';
 import type { Rcu } from '../../locking/rcu.ts';
-import type { Level } from '../../machine/address.ts';
 import type { MmuLock } from '../mmu-lock.ts';
 
 export interface WalkSections {
   /** Opens a section; false: there are none, and no walk may be shared. */
   readLock(): Op<boolean>;
   readUnlock(): Op<void>;
-  /** Takes over a table that an entry of `level` pointed to: it stays until no section can reach it. */
-  defer(table: Word, level: Level): void;
-  /** The tables that this agent gave away, each once, when no section can be in them any more. May sleep. */
-  takeExpired(): Op<readonly DetachedTable[]>;
+  /** Takes over the record of a table that no entry points to any more: it stays until no section can reach it. Never waits. */
+  defer(record: Word): Op<void>;
 }
-
-export interface DetachedTable {
-  readonly table: Word;
-  readonly level: Level;
-}
-
-const NOTHING: readonly DetachedTable[] = [];
 
 /** Where every change of structure is alone in the table: it frees what it detached. */
 export const NO_SECTIONS: WalkSections = {
@@ -35,16 +24,14 @@ export const NO_SECTIONS: WalkSections = {
     return false;
   },
   *readUnlock() {},
-  defer() {
+  // oxlint-disable-next-line require-yield -- the interface allows sections that do yield.
+  *defer() {
     throw new Error('a table is detached that nobody else could be in');
-  },
-  *takeExpired() {
-    return NOTHING;
   },
 };
 
 export interface SectionParts {
-  readonly rcu: Pick<Rcu, 'readLock' | 'readUnlock' | 'synchronize'>;
+  readonly rcu: Pick<Rcu, 'readLock' | 'readUnlock' | 'call'>;
   readonly mmuLock: MmuLock;
 }
 
@@ -52,7 +39,6 @@ export interface SectionParts {
 export class RcuSections implements WalkSections {
   readonly #rcu: SectionParts['rcu'];
   readonly #mmuLock: MmuLock;
-  #detached: DetachedTable[] = [];
 
   constructor({ rcu, mmuLock }: SectionParts) {
     this.#rcu = rcu;
@@ -71,15 +57,7 @@ export class RcuSections implements WalkSections {
     yield* this.#rcu.readUnlock();
   }
 
-  defer(table: Word, level: Level): void {
-    this.#detached.push({ table, level });
-  }
-
-  *takeExpired(): Op<readonly DetachedTable[]> {
-    const detached = this.#detached;
-    if (detached.length === 0) return NOTHING;
-    this.#detached = [];
-    yield* this.#rcu.synchronize();
-    return detached;
+  *defer(record: Word): Op<void> {
+    yield* this.#rcu.call(record);
   }
 }

@@ -10,13 +10,11 @@ import { findingsOf, type Finding, type Subject } from '../../explore/subject.ts
 import { Descriptor } from '../../machine/descriptor.ts';
 import { RwLock } from '../../locking/rw-lock.ts';
 import { SpinLock } from '../../locking/spin-lock.ts';
-import { nameOf } from '../../workers/agents.ts';
 import { AgentFailure } from '../../workers/failure.ts';
-import { mainAgent, statisticsOf } from '../../workers/layout.ts';
+import { mainAgent } from '../../workers/layout.ts';
 import type { Phase, Scenario } from '../../workers/scenario.ts';
 import { runPhase } from '../../workers/single-phase.ts';
-import { worldOf } from '../../workers/world.ts';
-import { agentsOf } from '../run-explore.ts';
+import { agentsOf, agentsOfRun } from '../run-explore.ts';
 import { createSharedWorld, type SharedWorld } from '../shared-world.ts';
 import { descriptorText } from './descriptor-text.ts';
 import { StuckError, UserError } from '../user-error.ts';
@@ -51,7 +49,9 @@ export class VmSubject implements Subject {
 
   begin(): AgentSpec[] {
     this.#shared.explore.restore();
-    return this.#phase === null ? agentsOf(this.#shared, this.#seed) : this.#agentsOf(this.#phase);
+    return this.#phase === null
+      ? agentsOfRun(this.#shared, this.#seed)
+      : this.#agentsOf(this.#phase);
   }
 
   judge(result: ExecutionResult): readonly Finding[] {
@@ -110,14 +110,6 @@ export class VmSubject implements Subject {
   }
 
   #agentsOf(phase: Phase): AgentSpec[] {
-    const { layout, world } = this.#shared;
-    return Array.from({ length: this.agents }, (_, agent): AgentSpec => {
-      const own = worldOf(world.scenario, layout, agent);
-      return {
-        name: nameOf(layout, agent),
-        statistics: statisticsOf(layout, agent),
-        start: () => runPhase(own, phase, agent, this.#seed),
-      };
-    });
+    return agentsOf(this.#shared, (own, agent) => runPhase(own, phase, agent, this.#seed));
   }
 }
