@@ -1,15 +1,17 @@
 /** What checkers find: a verdict of a fixed vocabulary, and what happened. */
 
 /** One word for each way in which the tables of a VM can be used wrongly; the checker that gives it says when. */
-export type TableVerdict =
-  | 'break-before-make'
-  | 'break-not-completed'
-  | 'stale-tlb'
-  | 'tlb-fill'
-  | 'table-freed'
-  | 'table-use'
-  | 'table-count'
-  | 'entry-lock';
+export const TABLE_VERDICTS = [
+  'break-before-make',
+  'break-not-completed',
+  'stale-tlb',
+  'tlb-fill',
+  'table-freed',
+  'table-use',
+  'table-count',
+  'entry-lock',
+] as const;
+export type TableVerdict = (typeof TABLE_VERDICTS)[number];
 
 export interface TableFinding {
   readonly verdict: TableVerdict;

@@ -11,9 +11,17 @@ import type { Word } from '../engine/port.ts';
 import { isAtomic, mayWait, maySleep, type LockClass } from './lock-class.ts';
 import { LockOrder } from './lock-order.ts';
 
-/** Something that is wrong: a short stable code, and what happened. */
+/** One short stable code for each way in which a lock can be used wrongly. */
+export const LOCK_VERDICTS = [
+  'lock-order',
+  'lock-sleep',
+  'lock-hold',
+  'lock-not-released',
+] as const;
+
+/** Something that is wrong, and what happened. */
 export interface LockFinding {
-  readonly verdict: 'lock-order' | 'lock-sleep' | 'lock-hold' | 'lock-not-released';
+  readonly verdict: (typeof LOCK_VERDICTS)[number];
   readonly message: string;
 }
 

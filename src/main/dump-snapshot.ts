@@ -16,7 +16,7 @@ export interface Snapshot {
 }
 
 /** What a run says about itself in a dump. */
-type RunHead = Pick<DumpDocument, 'engine' | 'kvm' | 'seed'>;
+type RunHead = Pick<DumpDocument, 'engine' | 'seed'>;
 
 /** Reads the live table. Only while no agent runs. */
 export function takeSnapshot({ vm, scenario }: World, run: RunHead): Snapshot {
@@ -29,7 +29,7 @@ export function takeSnapshot({ vm, scenario }: World, run: RunHead): Snapshot {
       schema: 'faultline.dump/1',
       workload: scenario.name,
       engine: run.engine,
-      kvm: run.kvm,
+      kvm: scenario.kvm,
       vcpus: scenario.vcpus,
       seed: run.seed,
       geometry: { granule: granuleOf(geometry), ipaBits, startLevel, rootPages },

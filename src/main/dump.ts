@@ -13,7 +13,7 @@ import type { ProfileName } from '../kvm/profile.ts';
 export type DumpFormat = 'text' | 'kernel' | 'json';
 
 export interface DumpFlags {
-  readonly kvm: ProfileName;
+  readonly kvm?: ProfileName;
   readonly vcpus?: number;
   readonly seed: number;
   readonly engine: RunOptions['engine'];

@@ -18,11 +18,16 @@ const schema: z.ZodType<SourceEdit> = z.strictObject({
 });
 
 /**
- * The edits of files, in the order of the files. Each is YAML (so also JSON) and holds one edit, or a list of edits.
+ * The edits of a workload that has `edits`, then those of files in the order of the files. Each is YAML (so also JSON) and holds one edit, or a
+ * list of edits.
  * Throws a UserError of one line, `file:line:col: field: what is wrong`, for the first one that is malformed or cannot be applied.
  */
-export function loadEdits(files: readonly string[]): readonly SourceEdit[] {
-  const written = files.flatMap((file) => editsIn(file));
+export function loadEdits(
+  files: readonly string[],
+  workload: YamlSource | null = null,
+): readonly SourceEdit[] {
+  const own = workload === null ? [] : editsAt(workload, ['edits']);
+  const written = [...own, ...files.flatMap((file) => editsIn(file))];
   const edits = written.map(({ edit }) => edit);
   try {
     editedSources(edits);
@@ -35,11 +40,15 @@ export function loadEdits(files: readonly string[]): readonly SourceEdit[] {
 }
 
 function editsIn(file: string): readonly WrittenEdit[] {
-  const source = new YamlSource(displayName(file), readText(file));
-  const { value } = source;
-  if (!Array.isArray(value)) return [writtenEdit(source, value, [])];
-  if (value.length === 0) throw source.problem([], 'no edit in the list');
-  return value.map((item: unknown, i) => writtenEdit(source, item, [i]));
+  return editsAt(new YamlSource(displayName(file), readText(file)), []);
+}
+
+/** One edit, or a list of edits, at a place of a document. */
+function editsAt(source: YamlSource, path: Path): readonly WrittenEdit[] {
+  const value = source.valueAt(path);
+  if (!Array.isArray(value)) return [writtenEdit(source, value, path)];
+  if (value.length === 0) throw source.problem(path, 'no edit in the list');
+  return value.map((item: unknown, i) => writtenEdit(source, item, [...path, i]));
 }
 
 function writtenEdit(source: YamlSource, value: unknown, path: Path): WrittenEdit {

@@ -84,7 +84,7 @@ export function findWorkload(argument: string): string {
   if (existsSync(argument)) return argument;
   const name = argument.replace(/^workloads\//u, '').replace(/\.yaml$/u, '');
   const names = shippedWorkloads();
-  if (names.includes(name) || shippedLitmus().includes(name))
+  if (names.includes(name) || [...shippedLitmus(), ...shippedPairs()].includes(name))
     return fileURLToPath(new URL(`${name}.yaml`, shippedFolder));
   throw new UserError(
     `${oneLine(argument)}: no such file, and no workload of that name comes with faultline (${names.join(', ')})`,
@@ -98,7 +98,17 @@ export function shippedWorkloads(): string[] {
 
 /** The same of what is small enough to be explored to the end: `litmus/NAME`. */
 export function shippedLitmus(): string[] {
-  return namesIn(new URL('litmus/', shippedFolder)).map((name) => `litmus/${name}`);
+  return namesUnder('litmus');
+}
+
+/** The same of what is right and wrong about one thing: `good/VERDICT`, `bad/VERDICT`. */
+function shippedPairs(): string[] {
+  return namesUnder('good').concat(namesUnder('bad'));
+}
+
+/** Of a folder below, each with that before it. */
+function namesUnder(folder: string): string[] {
+  return namesIn(new URL(`${folder}/`, shippedFolder)).map((name) => `${folder}/${name}`);
 }
 
 function namesIn(folder: URL): string[] {

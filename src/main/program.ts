@@ -11,8 +11,9 @@ import { ProgressLine } from './progress.ts';
 import type { Commands, Output, RunOptions } from './run-options.ts';
 import { StuckError, UserError } from './user-error.ts';
 import { welcome } from './welcome.ts';
-import { loadWorkload } from './workload/workload.ts';
+import { loadEditedWorkload } from './workload/workload.ts';
 import { vcpusMax } from './workload/schema.ts';
+import type { YamlSource } from './yaml-source.ts';
 
 /** What the process returns; 130 is what shells use for a program that Ctrl-C ended. */
 export const exitStatus = {
@@ -28,7 +29,7 @@ const seedsMax = 1_000_000;
 const benchmarks = ['explore', 'fault', 'locks', 'pgtable', 'protocol', 'seam'] as const;
 
 interface RunFlags {
-  readonly kvm: ProfileName;
+  readonly kvm?: ProfileName;
   readonly vcpus?: number;
   readonly seconds?: number;
   readonly seed: number;
@@ -159,9 +160,8 @@ function withRunFlags(command: Command): Command {
   return command
     .option(
       '--kvm <profile>',
-      `the generation of the code under test: ${profiles.join(', ')}`,
+      `the generation of the code under test: ${profiles.join(', ')} (default: the workload's, or ${DEFAULT_PROFILE})`,
       oneOf('--kvm', profiles),
-      DEFAULT_PROFILE,
     )
     .option(
       '-v, --vcpus <n>',
@@ -246,7 +246,7 @@ async function run(
 ): Promise<boolean> {
   checkTogether(flags);
   const json = new JsonOutput(flags.json);
-  const scenario = loadWorkload(workload, {
+  const { scenario, edited } = loadEditedWorkload(workload, {
     vcpus: flags.vcpus,
     kvm: flags.kvm,
     twin: flags.twin,
@@ -255,7 +255,7 @@ async function run(
   if (flags.seconds !== undefined && scenario.rounds.length === 0) {
     throw new UserError('--seconds: the workload has no rounds that could be repeated');
   }
-  const edits = await editsOf(flags);
+  const edits = await editsOf(flags, edited);
   const progress = new ProgressLine(io);
   try {
     const result = await commands.runWorkload(scenario, {
@@ -279,8 +279,12 @@ async function run(
 }
 
 /** The strippers that check edits are loaded only where there are any. */
-async function editsOf({ edit: files }: RunFlags): Promise<RunOptions['edits']> {
-  return files.length === 0 ? undefined : (await import('./edits-file.ts')).loadEdits(files);
+async function editsOf(
+  { edit: files }: RunFlags,
+  edited: YamlSource | null,
+): Promise<RunOptions['edits']> {
+  if (files.length === 0 && edited === null) return undefined;
+  return (await import('./edits-file.ts')).loadEdits(files, edited);
 }
 
 /** Refuses flags that would mean nothing together. */

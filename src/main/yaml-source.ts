@@ -71,6 +71,12 @@ export class YamlSource {
     return suspect ?? anchors.values().next().value ?? 0;
   }
 
+  /** The plain data at `path`; undefined where there is nothing. */
+  valueAt(path: Path): unknown {
+    const node = this.#document.getIn(path, true);
+    return isNode(node) ? node.toJS(this.#document) : undefined;
+  }
+
   /** A complaint about the value at `path`, or about the nearest value around it that is there. */
   problem(path: Path, message: string): UserError {
     return this.#problemAt(

@@ -11,6 +11,7 @@ import {
   type PatternProgram,
   type SlotUserfault,
 } from '../../workers/scenario.ts';
+import { PROFILES, type ProfileName } from '../../kvm/profile.ts';
 import { GRANULES, type Granule } from '../granule.ts';
 import { afterColon, type Path } from '../field-path.ts';
 import type { YamlSource } from '../yaml-source.ts';
@@ -33,12 +34,15 @@ const BACKINGS = ['anonymous', 'transparent-huge', 'hugetlb', 'shared', 'device'
 /** How dirty bits are cleared. */
 const DIRTY_LOGS = ['harvest', 'clear', 'clear-all-set'] as const;
 
+const PROFILE_NAMES = Object.keys(PROFILES) as ProfileName[];
+
 type Maybe<T> = T | undefined;
 
 /** A workload file with defaults filled in; sizes are in bytes. workloads/README.md says what each key means. */
 export interface WorkloadFile {
   name: string;
   description: string;
+  kvm?: Maybe<ProfileName>;
   vcpus: number;
   vms: number;
   machine: {
@@ -67,6 +71,8 @@ export interface WorkloadFile {
   ending: PhaseEntry[];
   repeat: number;
   failures: FailureEntry[];
+  /** Looked at where they are applied. */
+  edits?: unknown;
   explore: {
     size?: Maybe<number>;
     repeat?: Maybe<number>;
@@ -239,6 +245,9 @@ const stage1 = z.strictObject({
 const workload: z.ZodType<WorkloadFile> = z.strictObject({
   name: identifier,
   description: z.string().min(1).max(400),
+  kvm: z
+    .enum(PROFILE_NAMES, `expected ${PROFILE_NAMES.map((name) => `"${name}"`).join(', ')}`)
+    .optional(),
   vcpus: count.max(vcpusMax),
   vms: count.max(vmsMax).default(1),
   machine: z
@@ -273,6 +282,7 @@ const workload: z.ZodType<WorkloadFile> = z.strictObject({
   failures: z
     .array(z.strictObject({ site: z.enum(FAILURE_SITES), first: many, every: many.optional() }))
     .default([]),
+  edits: z.unknown().optional(),
   explore: z
     .strictObject({
       size: size.optional(),

@@ -1,4 +1,3 @@
-import { dirname } from 'node:path';
 import {
   hostProgramsOf,
   isLogProgram,
@@ -18,7 +17,6 @@ import { DEFAULT_PROFILE, type ProfileName } from '../../kvm/profile.ts';
 import { checkHarvests, hostProgram, isPlain } from './hosts.ts';
 import { checkApart, checkRegisters, usedRanges } from './ipa-space.ts';
 import { checkServed, handlerPrograms } from './userfaults.ts';
-import { displayName, findWorkload, readText } from '../input-file.ts';
 import { UserError } from '../user-error.ts';
 import {
   checkShape,
@@ -35,13 +33,14 @@ import { hostFrames, type PlacedSlot, type Placement, placeSlots, slotPages } fr
 import { checkTablesStay, tableSlots } from './stage1.ts';
 import { isInSlots, TraceShelf } from './traces.ts';
 import type { Path } from '../field-path.ts';
-import { YamlSource } from '../yaml-source.ts';
+import type { YamlSource } from '../yaml-source.ts';
+import { workloadSource, type WorkloadSource } from './source.ts';
 
 /** What the command line decides over the file's head. */
 export interface Overrides {
   /** Instead of the file's number of vCPUs. */
   readonly vcpus?: number | undefined;
-  /** Instead of the default profile. */
+  /** Instead of the file's profile. */
   readonly kvm?: ProfileName | undefined;
   /** The twin check. */
   readonly twin?: boolean | undefined;
@@ -57,9 +56,19 @@ const vcpusMaxOfLine = 8;
  * line, `file:line:col: field: what is wrong`, about the first thing that is.
  */
 export function loadWorkload(path: string, overrides: Overrides): Scenario {
-  const file = findWorkload(path);
-  const source = new YamlSource(displayName(file), readText(file));
-  return new ScenarioBuilder(source, dirname(file), overrides).build();
+  const from = workloadSource(path);
+  if (from.edited !== null)
+    throw from.edited.problem(['edits'], 'only `faultline run` runs edited code');
+  return new ScenarioBuilder(from, overrides).build();
+}
+
+/** The same of a workload that may have edits; they are in `edited`, and not looked at. */
+export function loadEditedWorkload(
+  path: string,
+  overrides: Overrides,
+): { readonly scenario: Scenario; readonly edited: YamlSource | null } {
+  const from = workloadSource(path);
+  return { scenario: new ScenarioBuilder(from, overrides).build(), edited: from.edited };
 }
 
 class ScenarioBuilder {
@@ -78,12 +87,12 @@ class ScenarioBuilder {
   /** Indexes of the slots that patterns name: all of their pages may be touched. */
   readonly #patternSlots: Set<number> = new Set();
 
-  constructor(source: YamlSource, folder: string, overrides: Overrides) {
+  constructor({ source, folder }: WorkloadSource, overrides: Overrides) {
     this.#source = source;
     this.#file = checkShape(source);
     this.#machine = machineOf(source, this.#file);
     this.#isExplore = overrides.explore;
-    this.#kvm = overrides.kvm ?? DEFAULT_PROFILE;
+    this.#kvm = overrides.kvm ?? this.#file.kvm ?? DEFAULT_PROFILE;
     this.#twin = overrides.twin ?? false;
     this.#checkVms();
     const { explore } = this.#file;
