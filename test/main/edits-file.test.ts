@@ -33,8 +33,8 @@ function problemOf(...texts: readonly string[]): string {
 }
 
 const PROT = 'src/pgtable/stage2-prot.ts';
-const RETURN = 'return this.#encoded[prot & PROT_MASK] ?? null;';
-const NULL = 'return null;\n    return levels';
+const RETURN = 'return new Attributes(lo, (xn << S2_HI.XN_SHIFT) | (software << S2_HI.SW_SHIFT));';
+const NULL = 'return null;\n  }\n\n  /** FEAT';
 
 const noRelaxTlbi = {
   file: 'src/pgtable/stage2-attributes.ts',
@@ -49,7 +49,7 @@ function json(edit: Readonly<Record<string, unknown>> = {}): string {
 
 test('a file holds one edit, or a list; several files follow one another', () => {
   const one = { file: PROT, find: RETURN, replace: 'return null;' };
-  const two = { file: PROT, find: NULL, replace: 'return NULL;\n    return levels' };
+  const two = { file: PROT, find: NULL, replace: 'return NULL;\n  }\n\n  /** FEAT' };
   expect(loadEdits([written(json())])).toEqual([one]);
   const list = written(`- { file: ${PROT}, find: "${RETURN}", replace: return null; }\n`);
   expect(loadEdits([list])).toEqual([one]);

@@ -231,7 +231,7 @@ test('an edit of what engine threads never loads is refused', async () => {
 
 describe('edited sources', () => {
   const file = 'src/pgtable/stage2-prot.ts';
-  const find = 'return this.#encoded[prot & PROT_MASK] ?? null;';
+  const find = 'return new Attributes(lo, (xn << S2_HI.XN_SHIFT) | (software << S2_HI.SW_SHIFT));';
   const edit = (replace: string, found: string = find): SourceEdit => ({
     file,
     find: found,
