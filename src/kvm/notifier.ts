@@ -12,10 +12,13 @@ import { Order, event, load32, retryWhen, store32, type Op, type Word } from '#p
 import { EventKind } from '../engine/events.ts';
 import type { MmuLock } from './mmu-lock.ts';
 
+/** One object per agent. */
 export class Notifier {
   readonly #sequence: Word;
   readonly #count: Word;
   readonly #lock: MmuLock;
+  /** Invalidations that were open when `mustRetryLocked` looked last. */
+  #open = 0;
 
   constructor(options: {
     readonly sequence: Word;
@@ -38,7 +41,8 @@ export class Notifier {
    */
   *mustRetryLocked(sequence: number): Op<boolean> {
     this.#lock.assertHeldFor('read');
-    if ((yield* load32(this.#count, Order.acquire)) !== 0) return true;
+    this.#open = yield* load32(this.#count, Order.acquire);
+    if (this.#open !== 0) return true;
     return (yield* load32(this.#sequence, Order.once)) !== sequence;
   }
 
@@ -71,9 +75,11 @@ export class Notifier {
     return (yield* load32(this.#count, Order.once)) !== 0;
   }
 
-  /** After a fault that ended in a retry: while an invalidation is open, the guest would only fault again. */
+  /**
+   * After a fault that ended in a retry: while the invalidations that it met are open, the guest would only fault again. Without a look
+   * before, which would tell only whether the look or the end came first.
+   */
   *awaitEnd(): Op<void> {
-    const count = yield* load32(this.#count, Order.once);
-    if (count !== 0) yield* retryWhen(this.#count, count);
+    if (this.#open !== 0) yield* retryWhen(this.#count, this.#open);
   }
 }

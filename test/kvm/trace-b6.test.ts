@@ -65,9 +65,7 @@ test('B6: one wins the entry; the other loses the swap, then meets the locked en
     'A loads 0',
     'B loads 0',
     'B loads 0',
-    // The make looks at it once more: it must be A's own.
     'A swaps 0 for 400',
-    'A loads 400',
     'B fails to swap 400',
     // B re-enters: hardware takes LOCKED as invalid, its handler as lost.
     'B loads 400',

@@ -18,7 +18,7 @@ import type { Level } from '../../machine/address.ts';
 import {
   Attributes,
   S2_HI,
-  loadDescriptor,
+  readDescriptor,
   storeDescriptor,
   tryStoreDescriptor,
   type Descriptor,
@@ -116,8 +116,8 @@ export function* tryBreakEntry(
  * dependency.
  */
 export function* makeEntry(pgt: Pgtable, context: VisitContext, value: Descriptor): Op<void> {
-  const now = yield* loadDescriptor(context.entry);
-  if (!isLocked(now)) throw new Error('an entry is made that was not broken');
+  if (!isLocked(readDescriptor(context.entry)))
+    throw new Error('an entry is made that was not broken');
   if (isCounted(value)) yield* pgt.ops.getPage(context.entry);
   yield* storeDescriptor(context.entry, value, Order.release);
 }
