@@ -20,7 +20,7 @@ export interface Pending {
    * (`or32`), what is added (`add32`), bytes (`fill`), the source (`copy`), alternatives (`choose`); 0 for others.
    */
   readonly a: number;
-  /** The high half expected (`cas64`), bytes (`copy`), bits that the caller looks at (`add32`); 0 for others. */
+  /** The high half expected (`cas64`), bytes (`copy`), bits that the caller looks at (`add32`, `or32`); 0 for others. */
   readonly b: number;
 }
 

@@ -10,7 +10,7 @@ import type { Attachment, Barrier, Op, Order, Word } from './port.ts';
 
 export { Barrier, Order, Stop, Stopped, type Op, type Word } from './port.ts';
 
-/** What the caller of an addition looks at unless it says otherwise. */
+/** What the caller of `add32` or `or32` looks at unless it says otherwise. */
 const ALL_BITS = -1;
 
 let memory = new ExploreMemory({ buffer: new ArrayBuffer(0) });
@@ -63,9 +63,10 @@ export function* add32(at: Word, delta: number, order: Order, seen: number = ALL
   return put32(EventKind.add32, at, sum, order, false) & seen;
 }
 
-export function* or32(at: Word, bits: number, order: Order): Op<number> {
-  if (execution !== null && execution.reach(EventKind.or32, at, bits)) yield;
-  return put32(EventKind.or32, at, (memory.words[at >>> 2] as number) | bits, order, false);
+export function* or32(at: Word, bits: number, order: Order, seen: number = ALL_BITS): Op<number> {
+  if (execution !== null && execution.reach(EventKind.or32, at, bits, seen)) yield;
+  const all = (memory.words[at >>> 2] as number) | bits;
+  return put32(EventKind.or32, at, all, order, false) & seen;
 }
 
 export function* cas32(at: Word, expected: number, value: number, order: Order): Op<boolean> {

@@ -59,8 +59,8 @@ export interface Port {
    * be anything. Additions that do not change what each other's callers see can change places.
    */
   add32(at: Word, delta: number, order: Order, seen?: number): Op<number>;
-  /** Gives the value before. */
-  or32(at: Word, bits: number, order: Order): Op<number>;
+  /** Gives the value before; `seen` as of `add32`. Bits that are set can change places if neither caller looks at the other's. */
+  or32(at: Word, bits: number, order: Order, seen?: number): Op<number>;
   cas32(at: Word, expected: number, value: number, order: Order): Op<boolean>;
   /** One atomic 64-bit load: gives bits 31:0, `high()` gives bits 63:32 until the agent's next operation. */
   load64(at: Word, order: Order): Op<number>;

@@ -64,12 +64,12 @@ export class AccessHistory {
         placesIn(this.#historyOf(word), step).pop();
   }
 
-  /** The latest write that is no addition comes after all before it; later additions may change places with the step. */
+  /** The latest write that commutes with no other comes after all before it; later ones may change places with the step. */
   #collectFrom({ writes, reads }: WordHistory, step: Step, into: number[]): void {
     let whole = -1;
     for (let i = writes.length - 1; i >= 0 && whole < 0; i--) {
       const write = writes[i] as number;
-      if ((this.steps[write] as Step).isAddition) this.#consider(write, step, into);
+      if ((this.steps[write] as Step).isCommutative) this.#consider(write, step, into);
       else whole = write;
     }
     if (whole >= 0) into.push(whole);

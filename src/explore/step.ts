@@ -3,10 +3,12 @@
  * *dependent* if one writes what the other reads or writes; independent steps that follow each other can change places, and nothing
  * after them differs.
  *
- * Two additions to a word are independent if neither changes the bits of the sum that the other's caller looks at.
+ * Two additions to a word are independent if neither changes the bits of the sum that the other's caller looks at: the sum is the same in
+ * both orders. So is the union of bits that are set: setting bits is independent of setting others, and of setting the same, unless a caller looks
+ * at what the other sets.
  *
- * What a step does is decided in the state in which it is taken: a compare-and-swap that fails, or setting bits that are set, is a
- * read. Barriers and choices touch no word.
+ * What a step does is decided in the state in which it is taken: a compare-and-swap that fails is a read, and so is setting bits that are
+ * set if the caller looks at all of them. Barriers and choices touch no word.
  */
 import { EventKind } from '../engine/events.ts';
 import type { Pending } from '../engine/execution.ts';
@@ -16,7 +18,7 @@ import type { Word } from '../engine/port.ts';
 export const Access = { none: 0, read: 1, write: 2 } as const;
 export type Access = (typeof Access)[keyof typeof Access];
 
-/** The operand of an addition whose caller looks at everything. */
+/** The operand of `add32` and `or32` if the caller looks at everything. */
 const ALL_BITS = -1;
 
 /** A word that `copy` reads from besides: nowhere for all others. */
@@ -77,15 +79,15 @@ export class Step implements Pending {
     const lo = wordBefore(other, this.at, this.lo);
     const hi = wordBefore(other, this.at + 4, this.hi);
     const step = new Step(this.agent, this, lo, hi, this.choice);
-    // Other additions may have come in between: whether a compare-and-swap would succeed is not known.
-    if (other.isAddition && step.access === Access.read && mayChange(step.kind))
+    // Others of its kind may have come in between: whether a compare-and-swap would succeed is not known.
+    if (other.isCommutative && step.access === Access.read && mayChange(step.kind))
       step.access = Access.write;
     return step;
   }
 
-  /** An addition that others may change places with. No signal is one: who waits may go on after each of them. */
-  get isAddition(): boolean {
-    return this.kind === EventKind.add32 && this.b !== ALL_BITS;
+  /** One that others of its kind may change places with. No signal is: who waits may go on after each of them. */
+  get isCommutative(): boolean {
+    return (this.kind === EventKind.add32 || this.kind === EventKind.or32) && this.b !== ALL_BITS;
   }
 }
 
@@ -103,13 +105,15 @@ export function isWaiting(kind: EventKind): boolean {
 /** Whether two steps may not change places. */
 export function areDependent(x: Step, y: Step): boolean {
   if (x.agent === y.agent || x.isLast || y.isLast) return true;
-  if (x.access === Access.write) return touches(x, y) && !areAdditions(x, y);
+  if (x.access === Access.write) return touches(x, y) && !commute(x, y);
   return y.access === Access.write && touches(y, x);
 }
 
-/** Additions to one word of which neither matters to the other's caller. */
-function areAdditions(x: Step, y: Step): boolean {
-  return x.isAddition && y.isAddition && x.at === y.at && isUnseen(x.a, y) && isUnseen(y.a, x);
+/** Additions to one word, or settings of its bits, of which neither matters to the other's caller. */
+function commute(x: Step, y: Step): boolean {
+  if (!x.isCommutative || !y.isCommutative || x.kind !== y.kind || x.at !== y.at) return false;
+  if (x.kind === EventKind.or32) return ((x.a & y.b) | (y.a & x.b)) === 0;
+  return isUnseen(x.a, y) && isUnseen(y.a, x);
 }
 
 /**
@@ -154,7 +158,8 @@ function mayChange(kind: EventKind): boolean {
 }
 
 function changes(kind: EventKind, a: number, b: number, lo: number, hi: number): boolean {
-  if (kind === EventKind.or32) return (lo | a) !== lo;
+  // Which of two that set the same bit changed it is not the same in both orders.
+  if (kind === EventKind.or32) return b !== ALL_BITS || (lo | a) !== lo;
   if (kind === EventKind.cas32) return lo === (a | 0);
   if (kind === EventKind.cas64) return lo === (a | 0) && hi === (b | 0);
   return true;

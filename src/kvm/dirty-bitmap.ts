@@ -59,7 +59,7 @@ export class DirtyBitmap {
 
   *mark(page: number): Op<void> {
     event(EventKind.dirtySet, this.#at, page, 0);
-    yield* or32(this.#halfOf(page), bitOf(page), Order.once);
+    yield* or32(this.#halfOf(page), bitOf(page), Order.once, 0);
   }
 
   /** Whether a page's bit is set: for checks while nothing runs. */

@@ -130,6 +130,14 @@ function* setter(): Op<void> {
   yield* or32(X, 4, Order.once);
 }
 
+function* marker(bits: number, seen: number): Op<void> {
+  yield* or32(X, bits, Order.once, seen);
+}
+
+function setters(bits: number, seen: number): readonly Program[] {
+  return [0, 1, 2].map(() => () => marker(bits, seen));
+}
+
 function* alone(at: Word): Op<void> {
   yield* store32(at, 1, Order.once);
   yield* load32(at, Order.once);
@@ -177,9 +185,16 @@ describe('one execution for each trace', () => {
   });
 
   test('of setting bits: it is a read where they are set', () => {
-    const setters = [setter, setter, setter];
-    expect(compare(setters)).toMatchObject({ schedules: 3 });
-    expect(compare(setters, { initial: [[X, 4]] })).toMatchObject({ schedules: 1 });
+    const three = [setter, setter, setter];
+    expect(compare(three)).toMatchObject({ schedules: 3 });
+    expect(compare(three, { initial: [[X, 4]] })).toMatchObject({ schedules: 1 });
+  });
+
+  test('of setting bits: they commute where nobody looks at what they set', () => {
+    expect(compare(setters(4, 4))).toMatchObject({ schedules: 6 });
+    expect(compare(setters(4, 8))).toMatchObject({ schedules: 1 });
+    // Before any, or after some of them.
+    expect(compare([...setters(4, 0), reader])).toMatchObject({ schedules: 8 });
   });
 
   test('of additions: they commute where nobody looks at what they change', () => {
@@ -300,6 +315,8 @@ const OPERATIONS = {
   addUnseen: (at, value) => add32(at, value, Order.once, 0),
   addAbove: (at, value) => add32(at, 16 * value, Order.once, 15),
   or32: (at, value) => or32(at, value, Order.once),
+  orUnseen: (at, value) => or32(at, value, Order.once, 0),
+  orSeen: (at, value) => or32(at, value, Order.once, 1),
   cas32: (at, value) => cas32(at, value, value + 1, Order.full),
   load64: (at) => load64(at & ~7, Order.once),
   store64: (at, value) => store64(at & ~7, value, value, Order.once),

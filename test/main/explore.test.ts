@@ -93,7 +93,7 @@ describe('explore', () => {
   });
 
   test.each([
-    ['litmus/translation', '5.10', 162],
+    ['litmus/translation', '5.10', 66],
     ['litmus/permission', '5.10', 564],
     ['litmus/permission', 'legacy', 250],
     ['litmus/permission', '6.12', 58],

@@ -45,7 +45,7 @@ function* isolateLocked(mm: Mm, entry: HostEntry, hva: Hva): Op<PageMove | null>
   if (entry.level !== LAST_LEVEL || stateOf(entry.pte) !== HostState.page) return null;
   const frame = pages.frameOf(numberOf(entry.pte));
   const owner = yield* pages.frames.owner(frame);
-  if (owner === OWNER_MERGED || !(yield* pages.mark(frame, PageFlag.offLru))) return null;
+  if (owner === OWNER_MERGED || !(yield* pages.tryMark(frame, PageFlag.offLru))) return null;
   yield* pages.frames.get(frame);
   if (area.kind !== 'shared') return { frame, addresses: [hva], sharedPage: null, owner };
   const sharedPage = shared.pageOf(area, hva);

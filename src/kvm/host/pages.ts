@@ -89,9 +89,14 @@ export class Pages {
     return this.next(this.frames.layout.base, number);
   }
 
+  /** Sets a flag. */
+  *mark(frame: Phys, flag: number): Op<void> {
+    yield* or32(this.#flagsOf(frame), flag, Order.full, 0);
+  }
+
   /** Sets a flag; whether it was clear. */
-  *mark(frame: Phys, flag: number): Op<boolean> {
-    return ((yield* or32(this.#flagsOf(frame), flag, Order.full)) & flag) === 0;
+  *tryMark(frame: Phys, flag: number): Op<boolean> {
+    return ((yield* or32(this.#flagsOf(frame), flag, Order.full, flag)) & flag) === 0;
   }
 
   /** Clears a flag; whether it was set. Ends: each turn but the last means that another agent changed the flags. */
