@@ -32,6 +32,7 @@ export class Explorer extends Tally {
   /** Null: traces are not told apart. */
   #order: HappensBefore | null;
   #last: Ended | null = null;
+  #recorder: Recorder | null = null;
   readonly #names: Names;
 
   constructor(subject: Subject, strategy: Strategy, limits: Limits) {
@@ -56,7 +57,7 @@ export class Explorer extends Tally {
     if (this.schedules >= this.#limits.schedules) return 'schedules';
     if (this.steps >= this.#limits.steps) return 'steps';
     if (!this.#strategy.begin(this.#last)) return 'exhausted';
-    const recorder = new Recorder(this.#strategy, this.#subject.words, this.#order !== null);
+    const recorder = this.#nextRecorder();
     const left = this.#limits.steps - this.steps;
     const stepsMax = Math.min(this.#limits.stepsOfOne, left);
     const agents = this.#subject.begin();
@@ -73,6 +74,13 @@ export class Explorer extends Tally {
     const isCutOff = result.outcome === 'stepsExceeded' && stepsMax === left;
     if (!isCutOff && result.outcome !== 'abandoned') this.#judge(result, recorder);
     return null;
+  }
+
+  #nextRecorder(): Recorder {
+    const keepsSteps = this.#order !== null;
+    const { words } = this.#subject;
+    this.#recorder = new Recorder(this.#strategy, words, keepsSteps, this.#recorder?.steps);
+    return this.#recorder;
   }
 
   #count(result: ExecutionResult, recorder: Recorder): void {

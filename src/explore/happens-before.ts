@@ -54,11 +54,11 @@ export class HappensBefore {
    * next call.
    */
   load(steps: readonly Step[], pending: readonly Step[]): void {
+    if (steps.length >= this.#numbers.length) this.#makeRoom(2 * steps.length);
     const known = this.#history.steps;
     let same = 0;
     while (same < known.length && known[same] === steps[same]) same++;
     this.#takeBack(same);
-    if (steps.length >= this.#numbers.length) this.#makeRoom(2 * steps.length);
     for (let i = same; i < steps.length; i++) this.#add(steps[i] as Step);
     this.#racesBefore[steps.length] = this.races.length;
     for (const step of pending) this.#order(step);
@@ -195,22 +195,18 @@ export class HappensBefore {
     }
   }
 
+  /** For fewer than `steps` steps; what was taken in is forgotten. */
   #makeRoom(steps: number): void {
-    this.#numbers = enlarged(this.#numbers, steps);
-    this.#previous = enlarged(this.#previous, steps);
-    this.#racesBefore = enlarged(this.#racesBefore, steps);
-    this.#clocks = enlarged(this.#clocks, steps * this.#agents);
-    this.#sumsLo = enlarged(this.#sumsLo, steps);
-    this.#sumsHi = enlarged(this.#sumsHi, steps);
+    this.#takeBack(0);
+    this.#numbers = new Int32Array(steps);
+    this.#previous = new Int32Array(steps);
+    this.#racesBefore = new Int32Array(steps);
+    this.#clocks = new Int32Array(steps * this.#agents);
+    this.#sumsLo = new Int32Array(steps);
+    this.#sumsHi = new Int32Array(steps);
   }
 }
 
 function descending(a: number, b: number): number {
   return b - a;
-}
-
-function enlarged(old: Int32Array, length: number): Int32Array<ArrayBuffer> {
-  const larger = new Int32Array(length);
-  larger.set(old);
-  return larger;
 }

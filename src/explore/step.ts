@@ -50,7 +50,7 @@ export class Step implements Pending {
   readonly hi: number;
   access: Access;
   /** What `choose` gives, if this is one. */
-  choice: number;
+  readonly choice: number;
   /** Nothing runs after it: the agent threw. It depends on everything. */
   isLast = false;
 

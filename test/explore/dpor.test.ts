@@ -155,6 +155,18 @@ function* chooser(): Op<void> {
   yield* store32(X, yield* choose(3), Order.once);
 }
 
+/** What it chooses decides where it stores. */
+function* scatterer(): Op<void> {
+  yield* store32(X + 4 * (yield* choose(2)), 1, Order.once);
+}
+
+/** Many more steps than before if X was written. */
+function* lingerer(): Op<void> {
+  const written = yield* load32(X, Order.once);
+  for (let i = 0; i < 100 * written; i++) yield* load32(Y + 8, Order.once);
+  yield* load32(Y, Order.once);
+}
+
 function* waiter(): Op<void> {
   yield* wait(X, 0);
   yield* store32(Y, 1, Order.once);
@@ -208,6 +220,13 @@ describe('one execution for each trace', () => {
   test('of choices', () => {
     // Nine pairs of choices, each stored in two orders.
     expect(compare([chooser, chooser])).toMatchObject({ traces: 18 });
+    // Of four pairs two meet.
+    expect(compare([scatterer, scatterer])).toMatchObject({ traces: 6 });
+  });
+
+  test('of executions that get longer: each of two writes comes before or after', () => {
+    const other = (): Op<void> => store32(Y, 1, Order.once);
+    expect(compare([other, lingerer, writer(1)])).toMatchObject({ schedules: 4, traces: 4 });
   });
 
   test('of a wait: the signal cannot come after it', () => {
