@@ -174,7 +174,9 @@ export function* loadDescriptor(entry: Word): Op<Descriptor> {
 
 /** An entry by a plain read: nobody else may write it. */
 export function readDescriptor(entry: Word): Descriptor {
-  return new Descriptor(read32(entry), read32(entry + 4));
+  const lo = read32(entry);
+  const hi = read32(entry + 4);
+  return lo === 0 && hi === 0 ? EMPTY : new Descriptor(lo, hi);
 }
 
 /** One single-copy atomic store of an entry. `Order.release` publishes what it points to. */
