@@ -168,7 +168,7 @@ export function isDaemon(
 }
 
 /** VMs of a run. */
-function vmsOf({ otherVms }: Layout): number {
+export function vmsOf({ otherVms }: Layout): number {
   return 1 + otherVms.length;
 }
 
