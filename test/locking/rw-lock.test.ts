@@ -9,7 +9,7 @@ import { Scripted, type ScriptLine } from '../../src/explore/scripted.ts';
 import { RwLock, type RwMode } from '../../src/locking/rw-lock.ts';
 import { readRounds, writeRounds } from '../fixtures/threads-locking/agents.ts';
 import { AT, READ_WRITE_STATISTICS } from '../fixtures/threads-locking/layout.ts';
-import { disturb, execute, play, sandbox, type Recorded } from '../support/executions.ts';
+import { Recorder, disturb, execute, play, sandbox, type Recorded } from '../support/executions.ts';
 import { countedFor, type Counted } from '../support/lock-statistics.ts';
 
 const STATE = AT.lock;
@@ -243,6 +243,29 @@ describe('neither side starves', () => {
     // Both wait for the write; the readers that it had to wait for have left.
     expect(memory.words[INSIDE / 4]).toBe(0);
     expect((memory.words[STATE / 4] as number) & 0x7fff).toBe(2);
+  });
+
+  test('once a reader is announced, writers that never pause end up waiting for it', () => {
+    const [first, second] = [lockFor(3), lockFor(3)];
+    const agents = [
+      () => forever(first, 'write'),
+      () => forever(second, 'write'),
+      reader(3, 1),
+    ] as const;
+    const script = new Scripted([
+      { agent: 0, steps: 1 },
+      { agent: 2, toEnd: true },
+      { agent: 1, toEnd: true },
+      // The write that it met ends; whoever writes next waits for the reader.
+      { agent: 0, toEnd: true },
+      { agent: 1, toEnd: true },
+      { agent: 2, toEnd: true },
+    ]);
+    const recorder = new Recorder();
+    const result = execute({ agents, daemons: [0, 1], scheduler: script, sinks: [recorder] });
+    expect(result.outcome).toBe('completed');
+    expect(recorder.agentsOf('lockAcquired')).toEqual([0, 2]);
+    expect((memory.words[STATE / 4] as number) & (0x7fff << 15)).toBe(2 * WRITER);
   });
 });
 

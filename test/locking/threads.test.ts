@@ -76,6 +76,19 @@ describe.each(['wasm', 'js'] as const)('on port %s', (port) => {
     }
   });
 
+  test.each([
+    ['writer', 'readers', 'writeAmongReaders', 'write', 'read'],
+    ['reader', 'writers', 'readAmongWriters', 'read', 'write'],
+  ] as const)('a %s among %s that never pause is served', async (_one, _many, what, one, many) => {
+    const rounds = 50;
+    const reports = await start(what, AGENTS, rounds);
+    expect(reports.map(({ wrong }) => wrong)).toEqual([0, 0, 0]);
+    const modes = [one, many, many].map((mode) => READ_WRITE_STATISTICS[mode]);
+    const taken = modes.map((row, agent) => countedFor(memory.buffer, agent, row).acquisitions);
+    expect(taken[0]).toBe(rounds);
+    expect(Math.min(...taken.slice(1))).toBeGreaterThan(0);
+  });
+
   test('what is read under a sequence count belongs together', async () => {
     const rounds = 2000;
     const reports = await start('sequence', AGENTS, rounds);
