@@ -8,14 +8,14 @@ import { LAST_LEVEL } from '../machine/geometry.ts';
 import { FSC, FaultRecord } from '../machine/syndrome.ts';
 import { getLeaf, type Leaf } from '../pgtable/get-leaf.ts';
 import type { IpaRange } from './range.ts';
-import type { Vcpu } from './vcpu.ts';
+import { SENT_BACK_MAX, type Vcpu } from './vcpu.ts';
 import type { Vm } from './vm.ts';
 
 /**
  * `invalid` (-EINVAL): not whole pages, or none; `noEntry` (-ENOENT): no slot; `fault`: nothing behind the page, broken memory, or user space has
- * to bring it (`Vcpu.exit`); `noMemory`.
+ * to bring it (`Vcpu.exit`); `noMemory`; `again` (-EAGAIN): faults of one page were sent back {@link SENT_BACK_MAX} times.
  */
-export type PreFaultError = 'invalid' | 'noEntry' | 'fault' | 'noMemory';
+export type PreFaultError = 'invalid' | 'noEntry' | 'fault' | 'noMemory' | 'again';
 
 export interface PreFaulted {
   /** Bytes that are not mapped: the last ones of the range. */
@@ -30,9 +30,10 @@ export function* preFaultMemory(vm: Vm, vcpu: Vcpu, { ipa, bytes }: IpaRange): O
   if (bytes === 0 || ipa % pageBytes !== 0 || bytes % pageBytes !== 0)
     return { left: bytes, error: 'invalid' };
   const end = ipa + bytes;
-  for (let next = ipa; next < end;) {
-    const step = yield* stepAt(vm, vcpu, next as Ipa);
+  for (let next = ipa, faults = 0; next < end;) {
+    const step = faults === SENT_BACK_MAX ? 'again' : yield* stepAt(vm, vcpu, next as Ipa);
     if (typeof step !== 'number') return { left: end - next, error: next === ipa ? step : null };
+    faults = step === next ? faults + 1 : 0;
     next = step;
   }
   return { left: 0, error: null };

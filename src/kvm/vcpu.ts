@@ -8,6 +8,12 @@ import type { Memcache } from './memcache.ts';
 import type { MmioAccess } from './mmio.ts';
 import { Registers, type RegisterValue } from './registers.ts';
 
+/**
+ * Faults that one access may take, whatever changes meanwhile. On threads, who meets a LOCKED entry or an open invalidation faults again at
+ * once: for as long as an agent can be kept from the few steps that end it, which is seconds where machines are busy, and no longer.
+ */
+export const SENT_BACK_MAX: number = 2 ** 20;
+
 /** An exception that the host injected into the guest. */
 export interface Injection {
   readonly exception: 'prefetchAbort' | 'dataAbort' | 'addressSizeFault' | 'systemError';

@@ -1,6 +1,7 @@
 /** Ways in which an agent ends a run without a bug of the simulator. */
 export type FailureKind =
   | 'livelock'
+  | 'starved'
   | 'outsideSlots'
   | 'fault'
   | 'noMemory'
@@ -22,6 +23,7 @@ export class AgentFailure extends Error {
 
 const TEXT: Readonly<Record<FailureKind, string>> = {
   livelock: 'the access faults again and again although the host changes nothing',
+  starved: 'the access is sent back again and again: something in its way has no end',
   outsideSlots: 'no memslot backs the address',
   fault: 'the fault handler failed (-EFAULT)',
   noMemory: 'the host is out of memory; raise machine.memory of the workload',

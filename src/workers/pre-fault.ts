@@ -1,12 +1,20 @@
 /** User space of a vCPU that has KVM map a region before the guest touches it. */
 import { count, type Op } from '#port';
-import { preFaultMemory } from '../kvm/pre-fault.ts';
+import { preFaultMemory, type PreFaultError } from '../kvm/pre-fault.ts';
 import type { IpaRange } from '../kvm/range.ts';
 import type { Vcpu } from '../kvm/vcpu.ts';
-import { AgentFailure } from './failure.ts';
+import { AgentFailure, type FailureKind } from './failure.ts';
 import { STATISTICS } from './statistics.ts';
 import type { UserfaultHandler } from './userfaults.ts';
 import type { World } from './world.ts';
+
+const FAILURES: Readonly<Record<PreFaultError, FailureKind>> = {
+  invalid: 'fault',
+  noEntry: 'fault',
+  fault: 'fault',
+  noMemory: 'noMemory',
+  again: 'starved',
+};
 
 /** Who asks, and how its user space brings pages. */
 export interface PreFaulter {
@@ -35,6 +43,6 @@ export function* preFaultRange(
       count(STATISTICS.exits, 1);
       yield* userfaults.resolveExit(exit.ipa, who);
     } else if (error !== null && failures.struck === struck)
-      throw new AgentFailure(error === 'noMemory' ? 'noMemory' : 'fault', who);
+      throw new AgentFailure(FAILURES[error], who);
   }
 }

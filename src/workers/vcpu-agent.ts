@@ -20,7 +20,7 @@ import { sampleInto } from '../engine/histogram.ts';
 import { handleGuestAbort } from '../kvm/guest-abort.ts';
 import { systemOff } from '../kvm/psci.ts';
 import type { VcpuRun } from '../kvm/vcpu-run.ts';
-import { Vcpu } from '../kvm/vcpu.ts';
+import { SENT_BACK_MAX, Vcpu } from '../kvm/vcpu.ts';
 import { mayReach } from '../kvm/host/host-memory.ts';
 import type { Ipa } from '../machine/address.ts';
 import { FAULTED, type AccessKind } from '../machine/cpu.ts';
@@ -209,12 +209,13 @@ export class VcpuAgent implements Actor {
     if (at !== FAULTED) return at;
     let faults = 0;
     let changes = this.#hostChanges();
-    while (at === FAULTED) {
+    for (let all = 0; at === FAULTED; all++) {
       const changesNow = this.#hostChanges();
       faults = changesNow === changes ? faults + 1 : 1;
       changes = changesNow;
       if (faults > this.#pages.faultsMax)
         throw new AgentFailure('livelock', this.#where(ipa, kind));
+      if (all === SENT_BACK_MAX) throw new AgentFailure('starved', this.#where(ipa, kind));
       const fault = yield* this.#pages.fault();
       if (fault !== null && (yield* this.#takeFault(fault, ipa, kind)) === 'done') return FAULTED;
       at = yield* this.#access(ipa, page, kind);

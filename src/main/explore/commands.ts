@@ -18,7 +18,7 @@ const workersMax = 1024;
 const shardsMax = 1_000_000;
 const secondsDefault = 60;
 /** What keeps an execution from its end is a verdict, too, but has an exit status of its own. */
-const STUCK: ReadonlySet<string> = new Set(['deadlock', 'livelock', 'step-limit']);
+const STUCK: ReadonlySet<string> = new Set(['deadlock', 'livelock', 'starved', 'step-limit']);
 
 interface ExploreFlags extends Overrides, Partial<Budget> {
   readonly strategy: StrategyName;
