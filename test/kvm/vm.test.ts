@@ -17,6 +17,8 @@ import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import type { World } from '../../src/workers/world.ts';
 import { Guest, Lab, MIB, only, PAGE, RAM, type PathEntry } from '../support/lab.ts';
 
+const GIB = 2 ** 30;
+
 describe('teardown', () => {
   test('frees every page once, without a TLBI, and a second one finds nothing', () => {
     const lab = new Lab();
@@ -159,52 +161,71 @@ describe('a range', () => {
     );
   });
 
-  test.each([
-    ['hands the lock over between chunks', 'yielding', false, chunks, true, [1], [0, 1, 0]],
-    [
-      'keeps a lock that others want, for one who may not block',
-      'holding',
-      false,
-      chunks,
-      true,
-      [3],
-      [0, 1],
-    ],
-    [
-      'ends when the table was torn down meanwhile',
-      'yielding',
-      true,
-      chunks.slice(0, 1),
-      false,
-      [],
-      [0, 1, 0],
-    ],
-  ] as const)('%s', (_, chunking, isTeardown, seen, outcome, seenByOther, turns) => {
-    const lab = new Lab();
-    const [recorder, outcomes] = [new Recorder(), new Array<boolean>()];
-    const [view, other] = [lab.view(), lab.view()];
-    const during: number[] = [];
-    function* intruder(): Op<void> {
-      if (isTeardown) yield* other.vm.freeStage2();
-      else {
-        yield* other.vm.parts.mmuLock.lock();
-        during.push(recorder.chunks.length);
-        yield* other.vm.parts.mmuLock.unlock();
+  describe.each(['5.10', '6.12'] as const)('in %s', (kvm) => {
+    test.each([
+      ['hands the lock over between chunks', 'yielding', false, chunks, true, [1], [0, 1, 0]],
+      [
+        'keeps a lock that others want, for one who may not block',
+        'holding',
+        false,
+        chunks,
+        true,
+        [3],
+        [0, 1],
+      ],
+      [
+        'ends when the table was torn down meanwhile',
+        'yielding',
+        true,
+        chunks.slice(0, 1),
+        false,
+        [],
+        [0, 1, 0],
+      ],
+    ] as const)('%s', (_, chunking, isTeardown, seen, outcome, seenByOther, turns) => {
+      const lab = new Lab({ kvm });
+      const { locks, rwLocks } = lab.world.layout;
+      const { mmu_lock } = PROFILES[kvm].mmuLock === 'rw' ? rwLocks : locks;
+      const [recorder, outcomes] = [new Recorder(), new Array<boolean>()];
+      const [view, other] = [lab.view(), lab.view()];
+      const during: number[] = [];
+      function* intruder(): Op<void> {
+        if (isTeardown) yield* other.vm.freeStage2();
+        else {
+          yield* other.vm.parts.mmuLock.lock();
+          during.push(recorder.chunks.length);
+          yield* other.vm.parts.mmuLock.unlock();
+        }
       }
-    }
-    const script = new Scripted([
-      // The holder reads the root word: it has the lock and no chunk yet.
-      { agent: 0, until: ({ at }) => at === lab.world.layout.words.stage2Root },
-      { agent: 1, until: ({ kind }) => kind === EventKind.wait },
-      { agent: 0, toEnd: true },
-      { agent: 1, toEnd: true },
-    ]);
-    const events = lab.run(script, [() => applied(view, recorder, outcomes, chunking), intruder]);
-    expect([recorder.chunks, outcomes]).toEqual([seen, [outcome]]);
-    expect(during).toEqual(seenByOther);
-    const { mmu_lock } = lab.world.layout.locks;
-    const order = only(events, EventKind.lockAcquired).filter(({ at }) => at === mmu_lock);
-    expect(order.map(({ agent }) => agent)).toEqual(turns);
+      const script = new Scripted([
+        // The holder reads the root word: it has the lock and no chunk yet.
+        { agent: 0, until: ({ at }) => at === lab.world.layout.words.stage2Root },
+        { agent: 1, until: ({ kind }) => kind === EventKind.wait },
+        { agent: 0, toEnd: true },
+        { agent: 1, toEnd: true },
+      ]);
+      const events = lab.run(script, [() => applied(view, recorder, outcomes, chunking), intruder]);
+      expect([recorder.chunks, outcomes]).toEqual([seen, [outcome]]);
+      expect(during).toEqual(seenByOther);
+      const order = only(events, EventKind.lockAcquired).filter(({ at }) => at === mmu_lock);
+      expect(order.map(({ agent }) => agent)).toEqual(turns);
+    });
+  });
+
+  test.each([
+    ['legacy', [512 * GIB, 64 * GIB, 4096 * GIB]],
+    ['5.10', [512 * GIB, 64 * GIB, 4096 * GIB]],
+    ['5.18', [GIB, 32 * MIB, 512 * MIB]],
+    ['6.12', [GIB, 32 * MIB, 512 * MIB]],
+  ] as const)('of %s has chunks of the root or of the largest block', (kvm, bytes) => {
+    const chunks = [12, 14, 16].map((pageShift) => {
+      const machine = { ...PLAIN_4K, pageShift };
+      const slots = [{ base: RAM, bytes: MIB, logging: false }];
+      const lab = new Lab({ kvm, machine, ipaBits: 48, slots });
+      const pgt = drive(lab.world.vm.pgt()) as Stage2Pgtable;
+      return PROFILES[kvm].stage2.chunkBytes(pgt);
+    });
+    expect(chunks).toEqual(bytes);
   });
 });
 
