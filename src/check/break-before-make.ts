@@ -9,8 +9,9 @@
  * Cannot see: combined entries (invariant 24), tables of the hypervisor's stage 1, TLBIs on one CPU, which complete nothing here.
  */
 import { EventKind, RECORD } from '../engine/events.ts';
-import { differInPlace, hex, isValid } from './entry-bits.ts';
+import { differInPlace, isValid } from './entry-bits.ts';
 import type { Findings } from './finding.ts';
+import { entryText } from './names.ts';
 import type { Invalidations, Stale } from './invalidations.ts';
 import type { TableCheck } from './table-check.ts';
 import type { EntryChange, Tables } from './tables.ts';
@@ -29,17 +30,25 @@ export class BreakBeforeMake implements TableCheck {
   onEntry(change: EntryChange): void {
     const { root, oldLo, oldHi, newLo, newHi, agent } = change;
     if (!root.isWalked || !isValid(newLo)) return;
-    const what = `agent ${agent} made ${hex(newLo, newHi)} for IPA 0x${change.ipa.toString(16)}`;
+    const { names } = this.#findings;
+    const what = `${names.agent(agent)} made ${entryText(names, newLo, newHi)} for IPA 0x${change.ipa.toString(16)}`;
     if (isValid(oldLo)) {
       if (!differInPlace(oldLo, oldHi, newLo, newHi))
-        this.#findings.add('break-before-make', `${what} in place of ${hex(oldLo, oldHi)}`);
+        this.#findings.add(
+          'break-before-make',
+          `${what} in place of ${entryText(names, oldLo, oldHi)}`,
+          { agents: [agent], place: change },
+        );
       return;
     }
     const stale = this.#invalidations
       .openOf(root)
       .find((other) => other.isBroken && overlaps(other, change));
     if (stale !== undefined)
-      this.#findings.add('break-before-make', `${what} while ${describe(stale)}`);
+      this.#findings.add('break-before-make', `${what} while ${this.#describe(stale)}`, {
+        agents: [agent, stale.agent],
+        place: change,
+      });
   }
 
   onEvent(record: Int32Array): void {
@@ -54,16 +63,19 @@ export class BreakBeforeMake implements TableCheck {
       if (stale !== undefined)
         this.#findings.add(
           'break-not-completed',
-          `agent ${agent} unlocked while ${describe(stale)}`,
+          `${this.#findings.names.agent(agent)} unlocked while ${this.#describe(stale)}`,
+          { agents: [agent], place: stale },
         );
     }
+  }
+
+  #describe({ agent, ipa, lo, hi, stage }: Stale): string {
+    const { names } = this.#findings;
+    const entry = `${entryText(names, lo, hi)} of IPA 0x${ipa.toString(16)}`;
+    return `${entry}, broken by ${names.agent(agent)}, may be cached (${stage})`;
   }
 }
 
 function overlaps(stale: Stale, { ipa, bytes }: EntryChange): boolean {
   return stale.ipa < ipa + bytes && ipa < stale.ipa + stale.bytes;
-}
-
-function describe({ agent, ipa, lo, hi, stage }: Stale): string {
-  return `${hex(lo, hi)} of IPA 0x${ipa.toString(16)}, broken by agent ${agent}, may be cached (${stage})`;
 }

@@ -1,4 +1,5 @@
-/** Entries as checkers read them, from raw halves: no code shared with those who write them. */
+/** Entries and events as checkers read them, from raw halves: no code shared with those who write them. */
+import { RECORD } from '../engine/events.ts';
 
 /** Bits that may change in place: S2AP and AF; XN and software's own (invariant 18). */
 const IN_PLACE_LO = 0x4c0;
@@ -46,6 +47,12 @@ function executeOf(hi: number): number {
 /** The address that a table entry names, which has 48 bits. */
 export function tableAddress(lo: number, hi: number): number {
   return (hi & 0xffff) * 2 ** 32 + ((lo & ~0xfff) >>> 0);
+}
+
+/** The page that a fill or a use of a translation was for; its number's upper part is in `extra`, above the level. */
+export function ipaOfTlbEvent(record: Int32Array, pageBytes: number): number {
+  const high = (record[RECORD.extra] as number) >>> 2;
+  return (high * 2 ** 32 + ((record[RECORD.newHi] as number) >>> 0)) * pageBytes;
 }
 
 export function hex(lo: number, hi: number): string {

@@ -9,9 +9,11 @@
  */
 import { EventKind, RECORD } from '../engine/events.ts';
 import type { Word } from '../engine/port.ts';
-import { differInPlace, hex, isLocked, isValid } from './entry-bits.ts';
+import { differInPlace, isLocked, isValid } from './entry-bits.ts';
 import type { Findings } from './finding.ts';
 import type { Holds } from './holds.ts';
+import type { Place } from './last-events.ts';
+import { entryText } from './names.ts';
 import type { TableCheck } from './table-check.ts';
 import type { EntryChange, Root } from './tables.ts';
 
@@ -21,6 +23,7 @@ export type SharedEdits = 'store' | 'swap';
 interface Locked {
   readonly agent: number;
   readonly root: Root;
+  readonly place: Place;
 }
 
 export class EntryLock implements TableCheck {
@@ -43,10 +46,15 @@ export class EntryLock implements TableCheck {
     const { at, agent, root, newLo, newHi } = change;
     const wrong = this.#wrong(change);
     if (wrong !== null) {
-      const stored = `agent ${agent} stored ${hex(newLo, newHi)} for IPA 0x${change.ipa.toString(16)}`;
-      this.#findings.add('entry-lock', `${stored} ${wrong}`);
+      const { names } = this.#findings;
+      const entry = `${entryText(names, newLo, newHi)} for IPA 0x${change.ipa.toString(16)}`;
+      const owner = this.#locked.get(at)?.agent ?? agent;
+      this.#findings.add('entry-lock', `${names.agent(agent)} stored ${entry} ${wrong}`, {
+        agents: [agent, owner],
+        place: change,
+      });
     }
-    if (isLocked(newLo, newHi)) this.#locked.set(at, { agent, root });
+    if (isLocked(newLo, newHi)) this.#locked.set(at, { agent, root, place: change });
     else this.#locked.delete(at);
   }
 
@@ -54,9 +62,10 @@ export class EntryLock implements TableCheck {
     const agentAndKind = record[RECORD.agentAndKind] as number;
     if ((agentAndKind & 0xffff) !== EventKind.lockReleased) return;
     const agent = agentAndKind >> 16;
-    for (const { agent: owner, root } of this.#locked.values()) {
-      if (owner === agent && root.mmuLock === record[RECORD.location])
-        this.#findings.add('entry-lock', `agent ${agent} unlocked with an entry LOCKED`);
+    for (const { agent: owner, root, place } of this.#locked.values()) {
+      if (owner !== agent || root.mmuLock !== record[RECORD.location]) continue;
+      const message = `${this.#findings.names.agent(agent)} unlocked with an entry LOCKED`;
+      this.#findings.add('entry-lock', message, { agents: [agent], place });
     }
   }
 
@@ -65,7 +74,7 @@ export class EntryLock implements TableCheck {
     const hold = this.#holds.of(root.mmuLock).get(agent);
     if (hold === undefined) return 'without mmu_lock';
     const owner = this.#locked.get(at)?.agent ?? agent;
-    if (owner !== agent) return `over the LOCKED of agent ${owner}`;
+    if (owner !== agent) return `over the LOCKED of ${this.#findings.names.agent(owner)}`;
     if (!hold.isShared || !root.isWalked) return null;
     if (isLocked(oldLo, oldHi)) return null;
     const isEdit = isValid(oldLo) && isValid(newLo) && differInPlace(oldLo, oldHi, newLo, newHi);

@@ -22,6 +22,16 @@ export class Holds {
     return this.#byLock.get(lock) ?? NOBODY;
   }
 
+  /** What an agent holds, outermost first. */
+  by(agent: number): readonly { readonly lock: Word; readonly isShared: boolean }[] {
+    return Array.from(this.#byLock)
+      .flatMap(([lock, holders]) => {
+        const hold = holders.get(agent);
+        return hold === undefined ? [] : [{ lock, ...hold }];
+      })
+      .toSorted((a, b) => a.since - b.since);
+  }
+
   onEvent(record: Int32Array): void {
     const agentAndKind = record[RECORD.agentAndKind] as number;
     const agent = agentAndKind >> 16;

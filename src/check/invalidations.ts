@@ -5,7 +5,7 @@
  * Deviation: a TLBI is taken for the VM's if it names any VMID that the VM had in this execution, as its word may change in between.
  */
 import { EventKind, RECORD } from '../engine/events.ts';
-import { Barrier } from '../engine/port.ts';
+import { Barrier, type Word } from '../engine/port.ts';
 import { allowsNoMore, differInPlace, isTable, isValid } from './entry-bits.ts';
 import type { EntryChange, Root, TablePage, Tables } from './tables.ts';
 
@@ -13,6 +13,7 @@ import type { EntryChange, Root, TablePage, Tables } from './tables.ts';
 export interface Stale {
   readonly agent: number;
   readonly root: Root;
+  readonly at: Word;
   readonly ipa: number;
   readonly bytes: number;
   readonly level: number;
@@ -84,15 +85,16 @@ export class Invalidations {
 
   #add(
     { agent, root }: EntryChange,
-    entry: Pick<Stale, 'ipa' | 'level' | 'lo' | 'hi'>,
+    entry: Pick<Stale, 'at' | 'ipa' | 'level' | 'lo' | 'hi'>,
     isBroken: boolean,
   ): void {
-    const { ipa, level, lo, hi } = entry;
+    const { at, ipa, level, lo, hi } = entry;
     const table = isTable(lo, level) ? this.#tables.childOf(lo, hi) : null;
     const bytes = this.#tables.bytesOf(level);
     const stale: Stale = {
       agent,
       root,
+      at,
       ipa,
       bytes,
       level,

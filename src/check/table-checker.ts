@@ -5,6 +5,8 @@ import { EntryLock, type SharedEdits } from './entry-lock.ts';
 import { Findings, type TableFinding } from './finding.ts';
 import { Holds } from './holds.ts';
 import { Invalidations } from './invalidations.ts';
+import { LastEvents } from './last-events.ts';
+import type { Names } from './names.ts';
 import type { TableCheck } from './table-check.ts';
 import { TableCounts } from './table-counts.ts';
 import { TableLifetime } from './table-lifetime.ts';
@@ -16,22 +18,27 @@ export interface TableCheckerOptions {
   readonly tables: TablesShape;
   readonly cpus: CpuLines;
   readonly sharedEdits: SharedEdits;
+  readonly names: Names;
 }
 
 export class TableChecker implements EventSink {
   readonly #tables: Tables;
   readonly #invalidations: Invalidations;
   readonly #holds = new Holds();
-  readonly #findings = new Findings();
+  readonly #last: LastEvents;
+  readonly #findings: Findings;
   readonly #checks: readonly TableCheck[];
   readonly #rootAt: ReadonlyMap<number, Root>;
   readonly #vmids: ReadonlySet<number>;
 
-  constructor({ tables: shape, cpus, sharedEdits }: TableCheckerOptions) {
+  constructor({ tables: shape, cpus, sharedEdits, names }: TableCheckerOptions) {
     const tables = new Tables(shape);
     const invalidations = new Invalidations(tables);
     const holds = this.#holds;
-    const findings = this.#findings;
+    const last = new LastEvents(names, shape.zone.frameBytes);
+    const findings = new Findings(names, holds, last);
+    this.#last = last;
+    this.#findings = findings;
     this.#tables = tables;
     this.#invalidations = invalidations;
     this.#rootAt = new Map(shape.roots.map((root) => [root.word, root]));
@@ -53,6 +60,7 @@ export class TableChecker implements EventSink {
     this.#tables.reset();
     this.#invalidations.reset();
     this.#holds.reset();
+    this.#last.reset();
     this.#findings.clear();
     for (const check of this.#checks) check.reset?.();
   }
@@ -66,6 +74,7 @@ export class TableChecker implements EventSink {
     const kind = (record[RECORD.agentAndKind] as number) & 0xffff;
     const at = record[RECORD.location] as number;
     if (kind <= EventKind.copy && kind !== EventKind.barrier && !this.#matters(at)) return;
+    this.#last.onEvent(record);
     for (const check of this.#checks) check.onEvent?.(record);
     const isStore = kind === EventKind.store64 || kind === EventKind.cas64;
     if (isStore && this.#tables.hasWord(at)) this.#stored(record, kind === EventKind.cas64);

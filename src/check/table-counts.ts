@@ -44,18 +44,19 @@ export class TableCounts implements TableCheck {
     if (this.#holds.of(at).size > 1) return;
     for (const page of this.#touched) {
       if (page.root?.mmuLock !== at) continue;
-      this.#check(page);
+      this.#check(page, [agentAndKind >> 16]);
       this.#touched.delete(page);
     }
   }
 
   finish(): void {
-    for (const page of this.#tables.linked) this.#check(page);
+    for (const page of this.#tables.linked) this.#check(page, []);
   }
 
-  #check({ index, references, valid }: TablePage): void {
+  #check(page: TablePage, agents: readonly number[]): void {
+    const { index, references, valid } = page;
     if (references === valid + 1) return;
     const message = `table page ${index} has ${references} references and ${valid} entries`;
-    this.#findings.add('table-count', message);
+    this.#findings.add('table-count', message, { agents, place: this.#tables.placeOfTable(page) });
   }
 }

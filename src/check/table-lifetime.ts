@@ -57,11 +57,15 @@ export class TableLifetime implements TableCheck {
     }
     const agentAndKind = record[RECORD.agentAndKind] as number;
     const page = this.#tables.pageAt(at);
-    const who = `agent ${agentAndKind >> 16}`;
+    const agent = agentAndKind >> 16;
+    const who = this.#findings.names.agent(agent);
     const kind = agentAndKind & 0xffff;
-    if (kind === EventKind.frameFree) this.#freed(page, who);
+    if (kind === EventKind.frameFree) this.#freed(page, agent);
     else if (kind !== EventKind.frameAlloc && page.isFreed)
-      this.#findings.add('table-use', `${who} accessed table page ${page.index}, which is free`);
+      this.#findings.add('table-use', `${who} accessed table page ${page.index}, which is free`, {
+        agents: [agent],
+        place: this.#tables.placeOfTable(page),
+      });
   }
 
   /** The exclusive mode of a read section's word is a grace period, at its end. */
@@ -73,22 +77,26 @@ export class TableLifetime implements TableCheck {
     }
   }
 
-  #freed(page: TablePage, who: string): void {
-    const what = `${who} freed table page ${page.index}`;
-    if (page.isFreed) this.#findings.add('table-freed', `${what} twice`);
-    if (page.root !== null) this.#findings.add('table-freed', `${what}, which is linked`);
+  #freed(page: TablePage, agent: number): void {
+    if (page.isFreed) this.#wrong(page, [agent], 'twice');
+    if (page.root !== null) this.#wrong(page, [agent], 'which is linked');
     if (this.#waiting.delete(page))
-      this.#findings.add(
-        'table-freed',
-        `${what}, which was unlinked beside other walks, without a grace period`,
-      );
+      this.#wrong(page, [agent], 'which was unlinked beside other walks, without a grace period');
     for (const root of this.#tables.shape.roots) {
       if (this.#invalidations.openOf(root).some(({ table }) => table === page))
-        this.#findings.add('table-freed', `${what}, which a walk cache may hold`);
+        this.#wrong(page, [agent], 'which a walk cache may hold');
       for (const [reader, { since, isShared }] of this.#holds.of(root.sections)) {
-        if (isShared && page.unlinkedRoot === root && since < page.unlinkedAt)
-          this.#findings.add('table-freed', `${what}, in which agent ${reader} may be walking`);
+        if (!isShared || page.unlinkedRoot !== root || since >= page.unlinkedAt) continue;
+        const who = this.#findings.names.agent(reader);
+        this.#wrong(page, [agent, reader], `in which ${who} may be walking`);
       }
     }
+  }
+
+  /** The first of the agents freed a page, wrongly. */
+  #wrong(page: TablePage, agents: readonly [number, ...number[]], why: string): void {
+    const { names } = this.#findings;
+    const message = `${names.agent(agents[0])} freed table page ${page.index}, ${why}`;
+    this.#findings.add('table-freed', message, { agents, place: this.#tables.placeOfTable(page) });
   }
 }

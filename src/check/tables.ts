@@ -6,6 +6,7 @@
  */
 import type { Word } from '../engine/port.ts';
 import { isTable, isValid, tableAddress } from './entry-bits.ts';
+import type { Place } from './last-events.ts';
 
 /** Where table pages are. */
 export interface TableZone {
@@ -52,6 +53,7 @@ export interface TablesShape {
 
 /** What an entry holds. */
 export interface Entry {
+  readonly at: Word;
   readonly lo: number;
   readonly hi: number;
   readonly level: number;
@@ -80,6 +82,8 @@ export class TablePage {
   root: Root | null = null;
   level = 0;
   ipa = 0;
+  /** The entry that pointed to it last; 0 of a root. */
+  parent: Word = 0;
   /** Entries with the valid bit. */
   valid = 0;
   references = 0;
@@ -139,6 +143,11 @@ export class Tables {
     return { root, level, ipa: ipa + index * bytes, bytes };
   }
 
+  /** The entry that points to a page, or did, and what it maps. */
+  placeOfTable({ parent, ipa, level }: TablePage): Place {
+    return { at: parent, ipa, bytes: this.bytesOf(level) * this.#entries };
+  }
+
   /** The page that holds a word of a table. */
   pageAt(at: Word): TablePage {
     const { contents, frameBytes } = this.shape.zone;
@@ -177,7 +186,8 @@ export class Tables {
       const at = 2 * (Math.floor(ipa / this.bytesOf(level)) % this.#entries);
       const lo = page?.halves[at] ?? 0;
       const hi = page?.halves[at + 1] ?? 0;
-      if (!isTable(lo, level)) return { lo, hi, level };
+      if (!isTable(lo, level))
+        return { at: page === undefined ? 0 : this.#wordOf(page, at), lo, hi, level };
       page = this.#child(lo, hi);
       level++;
     }
@@ -192,7 +202,8 @@ export class Tables {
       const lo = halves[2 * i] as number;
       const hi = halves[2 * i + 1] as number;
       if (!isValid(lo)) continue;
-      found.push({ lo, hi, level, ipa: page.ipa + i * this.bytesOf(level) });
+      const at = this.#wordOf(page, 2 * i);
+      found.push({ at, lo, hi, level, ipa: page.ipa + i * this.bytesOf(level) });
       if (isTable(lo, level)) found.push(...this.below(lo, hi));
     }
     return found;
@@ -217,7 +228,8 @@ export class Tables {
     if (isTable(oldLo, page.level)) this.#unlink(this.#child(oldLo, oldHi), sequence);
     if (!isTable(lo, page.level)) return;
     const ipa = page.ipa + (index / 2) * this.bytesOf(page.level);
-    this.#link(this.#child(lo, hi), page.root, page.level + 1, ipa);
+    const level = page.level + 1;
+    this.#link(this.#child(lo, hi), { root: page.root, level, ipa, parent: at });
   }
 
   /** A page is filled: with zeros when it is born, with poison when it dies. Nothing in it is an entry. */
@@ -236,7 +248,15 @@ export class Tables {
     const pages = Array.from({ length: rootPages }, (_, i) => this.#page(number - 1 + i));
     this.#rootPages.set(root, pages);
     const reach = this.bytesOf(startLevel) * this.#entries;
-    pages.forEach((page, i) => this.#link(page, root, startLevel, i * reach));
+    pages.forEach((page, i) =>
+      this.#link(page, { root, level: startLevel, ipa: i * reach, parent: 0 }),
+    );
+  }
+
+  /** Of an entry by the index of its low half. */
+  #wordOf({ index }: TablePage, half: number): Word {
+    const { contents, frameBytes } = this.shape.zone;
+    return contents + index * frameBytes + (half / 2) * DESCRIPTOR_BYTES;
   }
 
   #page(index: number): TablePage {
@@ -248,12 +268,12 @@ export class Tables {
     return this.#page((tableAddress(lo, hi) - base) / frameBytes);
   }
 
-  #link(page: TablePage, root: Root, level: number, ipa: number): void {
-    page.root = root;
-    page.level = level;
-    page.ipa = ipa;
+  #link(page: TablePage, link: Pick<TablePage, 'level' | 'ipa' | 'parent'> & { root: Root }): void {
+    const { root, level, ipa } = Object.assign(page, link);
     for (const child of this.#tablesIn(page)) {
-      this.#link(child.page, root, level + 1, ipa + child.index * this.bytesOf(level));
+      const parent = this.#wordOf(page, 2 * child.index);
+      const at = ipa + child.index * this.bytesOf(level);
+      this.#link(child.page, { root, level: level + 1, ipa: at, parent });
     }
   }
 

@@ -8,11 +8,20 @@
  */
 import { EventKind, RECORD } from '../engine/events.ts';
 import type { Word } from '../engine/port.ts';
-import { allowsNoMore, differInPlace, hasAccessFlag, hex, isValid } from './entry-bits.ts';
+import {
+  allowsNoMore,
+  differInPlace,
+  hasAccessFlag,
+  ipaOfTlbEvent,
+  isValid,
+} from './entry-bits.ts';
 import type { Findings } from './finding.ts';
+import { entryText } from './names.ts';
 import type { Invalidations } from './invalidations.ts';
 import type { TableCheck } from './table-check.ts';
 import type { Entry, Root, Tables } from './tables.ts';
+
+type Leaf = Pick<Entry, 'lo' | 'hi' | 'level'>;
 
 /** Where the words of the CPUs are. */
 export interface CpuLines {
@@ -58,23 +67,24 @@ export class TlbCoherence implements TableCheck {
     if (root === undefined || !this.#tables.isLive(root)) return;
     const lo = record[RECORD.oldLo] as number;
     const hi = record[RECORD.oldHi] as number;
-    const extra = record[RECORD.extra] as number;
-    const level = extra & 3;
-    const page = (extra >>> 2) * 2 ** 32 + ((record[RECORD.newHi] as number) >>> 0);
-    const ipa = page * this.#tables.shape.zone.frameBytes;
-    const what = `CPU ${cpu} ${how} ${hex(lo, hi)} of level ${level} for IPA 0x${ipa.toString(16)}`;
-    if (how === 'filled' && !(isValid(lo) && hasAccessFlag(lo)))
-      this.#findings.add('tlb-fill', what);
-    if (!this.#mayCache(root, ipa, { lo, hi, level })) {
-      const now = this.#tables.walk(root, ipa);
-      this.#findings.add(
-        'stale-tlb',
-        `${what}, which is now ${hex(now.lo, now.hi)} of level ${now.level}`,
-      );
-    }
+    const level = (record[RECORD.extra] as number) & 3;
+    const { frameBytes } = this.#tables.shape.zone;
+    const ipa = ipaOfTlbEvent(record, frameBytes);
+    const { names } = this.#findings;
+    const entry = `${entryText(names, lo, hi)} of level ${level}`;
+    const agent = (record[RECORD.agentAndKind] as number) >> 16;
+    const what = `${names.agent(agent)} on CPU ${cpu} ${how} ${entry} for IPA 0x${ipa.toString(16)}`;
+    const isFillWrong = how === 'filled' && !(isValid(lo) && hasAccessFlag(lo));
+    const isStale = !this.#mayCache(root, ipa, { lo, hi, level });
+    if (!isFillWrong && !isStale) return;
+    const now = this.#tables.walk(root, ipa);
+    const evidence = { agents: [agent], place: { at: now.at, ipa, bytes: frameBytes } };
+    if (isFillWrong) this.#findings.add('tlb-fill', what, evidence);
+    const present = `${entryText(names, now.lo, now.hi)} of level ${now.level}`;
+    if (isStale) this.#findings.add('stale-tlb', `${what}, which is now ${present}`, evidence);
   }
 
-  #mayCache(root: Root, ipa: number, cached: Entry): boolean {
+  #mayCache(root: Root, ipa: number, cached: Leaf): boolean {
     if (covers(this.#tables.walk(root, ipa), cached)) return true;
     return this.#invalidations
       .openOf(root)
@@ -83,7 +93,7 @@ export class TlbCoherence implements TableCheck {
 }
 
 /** Whether a cached leaf is another one, or that with less permissions. */
-function covers({ lo, hi, level }: Entry, cached: Entry): boolean {
+function covers({ lo, hi, level }: Leaf, cached: Leaf): boolean {
   if (level !== cached.level || !isValid(lo)) return false;
   return differInPlace(lo, hi, cached.lo, cached.hi) && allowsNoMore(cached.lo, cached.hi, lo, hi);
 }

@@ -6,6 +6,8 @@ import type { Word } from '../engine/port.ts';
 export interface Finding {
   readonly verdict: string;
   readonly message: string;
+  /** What led to it, a line each, where the checker knows. */
+  readonly context?: readonly string[];
 }
 
 export interface Subject {

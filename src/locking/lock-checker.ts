@@ -39,13 +39,19 @@ const FIRST_MOMENT = EventKind.lockAcquired;
 export class LockChecker implements EventSink {
   readonly #classes: ReadonlyMap<Word, LockClass>;
   readonly #order: LockOrder;
+  readonly #nameOf: (agent: number) => string;
   /** By agent, outermost first. */
   readonly #held = new Map<number, Hold[]>();
   /** What was found since the last reset, each once. */
   readonly #findings = new Map<string, LockFinding>();
 
-  /** `classes`: by the word that a lock's events name. `declared`: names of classes, outermost first. */
-  constructor(classes: ReadonlyMap<Word, LockClass>, declared: readonly string[]) {
+  /** `classes`: by the word that a lock's events name. `declared`: names of classes, outermost first. `nameOf`: of an agent, in messages. */
+  constructor(
+    classes: ReadonlyMap<Word, LockClass>,
+    declared: readonly string[],
+    nameOf: (agent: number) => string = (agent) => `agent ${agent}`,
+  ) {
+    this.#nameOf = nameOf;
     this.#classes = classes;
     this.#order = new LockOrder(declared);
   }
@@ -71,7 +77,7 @@ export class LockChecker implements EventSink {
     for (const [agent, holds] of this.#held) {
       if (isDaemon(agent)) continue;
       for (const { of } of holds) {
-        this.#found('lock-not-released', `agent ${agent} ended with ${of.name} held`);
+        this.#found('lock-not-released', `${this.#nameOf(agent)} ended with ${of.name} held`);
       }
     }
   }
@@ -106,14 +112,20 @@ export class LockChecker implements EventSink {
       const cycle = this.#order.add(of.name, taken.name);
       if (cycle === null) continue;
       const before = cycle.length === 1 ? '' : `; before: ${cycle.join(', then ')}`;
-      this.#found('lock-order', `agent ${agent} took ${taken.name} under ${of.name}${before}`);
+      this.#found(
+        'lock-order',
+        `${this.#nameOf(agent)} took ${taken.name} under ${of.name}${before}`,
+      );
     }
   }
 
   #sleeps(agent: number, what: string): void {
     const atomic = this.#holdsOf(agent).find(({ of }) => isAtomic(of.kind));
     if (atomic !== undefined) {
-      this.#found('lock-sleep', `agent ${agent} may sleep in ${what} with ${atomic.of.name} held`);
+      this.#found(
+        'lock-sleep',
+        `${this.#nameOf(agent)} may sleep in ${what} with ${atomic.of.name} held`,
+      );
     }
   }
 
@@ -129,7 +141,7 @@ export class LockChecker implements EventSink {
     for (const hold of holds) {
       if (++hold.steps !== hold.of.holdStepsMax + 1) continue;
       const bound = `more than ${hold.of.holdStepsMax} operations`;
-      this.#found('lock-hold', `agent ${agent} held ${hold.of.name} for ${bound}`);
+      this.#found('lock-hold', `${this.#nameOf(agent)} held ${hold.of.name} for ${bound}`);
     }
   }
 

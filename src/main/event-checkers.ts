@@ -3,6 +3,7 @@ import type { TableFinding } from '../check/finding.ts';
 import type { TableChecker } from '../check/table-checker.ts';
 import type { EventSink } from '../engine/events.ts';
 import { LockChecker, type LockFinding } from '../locking/lock-checker.ts';
+import { nameOf } from '../workers/agents.ts';
 import { LOCK_ORDER, lockClassesOf } from '../workers/lock-classes.ts';
 import type { SharedWorld } from './shared-world.ts';
 import { tableCheckerOf } from './table-checker-of.ts';
@@ -15,7 +16,10 @@ export class EventCheckers {
 
   /** `shared`: as every execution begins. */
   constructor(shared: SharedWorld) {
-    this.#locks = new LockChecker(lockClassesOf(shared.layout), LOCK_ORDER);
+    const { layout } = shared;
+    this.#locks = new LockChecker(lockClassesOf(layout), LOCK_ORDER, (agent) =>
+      nameOf(layout, agent),
+    );
     this.#tables = tableCheckerOf(shared);
   }
 

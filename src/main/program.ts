@@ -265,6 +265,7 @@ async function run(
       seeds: flags.seeds,
       seconds: flags.seconds ?? null,
       edits,
+      origin: { workload, editFiles: flags.edit },
       signal: io.signal,
       onProgress: (state) => progress.update(state),
     });

@@ -291,10 +291,14 @@ function verdictLines(result: RunResult): string[] {
       `PASSED: the table equals the reference${how} (${amount(leaves, 'leaf', 'leaves')}), and no write was lost`,
     ];
   }
-  const lines = result.violations.map(({ verdict, message, schedule }) =>
-    schedule === '' ? `  ${verdict}: ${message}` : `  ${verdict}: ${message} [${schedule}]`,
-  );
-  return [`FAILED: ${amount(result.violations.length, 'violation')}`, ...lines];
+  const lines = result.violations.flatMap(({ verdict, message, context = [] }) => [
+    `  ${verdict}: ${message}`,
+    ...context.map((line) => `    ${line}`),
+  ]);
+  // One seed is the last one run: the command is the same for all.
+  const [first] = result.violations;
+  const again = first === undefined || first.schedule === '' ? [] : [`again: ${first.schedule}`];
+  return [`FAILED: ${amount(result.violations.length, 'violation')}`, ...lines, ...again];
 }
 
 function figure(value: number, unit: string): string {

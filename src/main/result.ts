@@ -46,10 +46,12 @@ export interface LockResult {
   readonly holdNs: LockTimes;
 }
 
-/** What a check found wrong. `schedule` replays it; empty where the engine records none (threads). */
+/** What a check found wrong. `schedule` is the command that runs it again; empty where the engine records none (threads). */
 export interface Violation {
   readonly verdict: string;
   readonly message: string;
+  /** What led to it: who held which locks, the last events on the entry. Only of checkers of tables. */
+  readonly context?: readonly string[];
   readonly schedule: string;
 }
 

@@ -22,6 +22,10 @@ export interface RunOptions {
   readonly seconds: number | null;
   /** Changes of the core, for this run only. */
   readonly edits?: readonly SourceEdit[] | undefined;
+  /** What the command line named, for the command that runs the same again. */
+  readonly origin?:
+    | { readonly workload: string; readonly editFiles: readonly string[] }
+    | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }

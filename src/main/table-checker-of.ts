@@ -1,13 +1,18 @@
 /** What watches the tables of a run under `explore`. */
 import { read32 } from '#port';
 import { TableChecker } from '../check/table-checker.ts';
+import type { Names } from '../check/names.ts';
 import type { InitialPage, Root } from '../check/tables.ts';
 import { PROFILES } from '../kvm/profile.ts';
+import { Descriptor } from '../machine/descriptor.ts';
 import { FRAME_META_BYTES } from '../machine/frames.ts';
 import { stage2Root } from '../machine/geometry.ts';
 import { geometryOf } from '../machine/shape.ts';
 import { ANSWER_BYTES } from '../machine/tlbi.ts';
+import { nameOf } from '../workers/agents.ts';
 import { layoutOfVm } from '../workers/layout.ts';
+import { lockClassesOf } from '../workers/lock-classes.ts';
+import { descriptorText } from './explore/descriptor-text.ts';
 import type { SharedWorld } from './shared-world.ts';
 
 /** The VMs are as every execution begins with them. */
@@ -33,7 +38,18 @@ export function tableCheckerOf(shared: SharedWorld): TableChecker {
     tables: { zone, roots, startLevel, rootPages: pages, initial: initialPages(shared) },
     cpus: { at: layout.interconnect.answers, bytes: ANSWER_BYTES },
     sharedEdits: name === '6.12' ? 'swap' : 'store',
+    names: namesOf(shared),
   });
+}
+
+function namesOf({ layout, world }: SharedWorld): Names {
+  const classes = lockClassesOf(layout);
+  const { geometry } = world.vm.parts;
+  return {
+    agent: (agent) => nameOf(layout, agent),
+    lock: (at) => classes.get(at)?.name ?? null,
+    entry: (lo, hi) => descriptorText(new Descriptor(lo, hi), geometry),
+  };
 }
 
 /** The pages that were handed out so far. */

@@ -16,10 +16,26 @@ export function violationsOf(
   options: RunOptions,
   seed: number,
 ): Violation[] {
-  const { edits = [] } = options;
-  const edited = edits.length > 0 ? ` with edits ${editsHash(edits)}` : '';
-  const schedule = options.engine === 'explore' ? `--engine explore --seed ${seed}${edited}` : '';
+  const schedule = options.engine === 'explore' ? commandOf(shared, options, seed) : '';
   return findingsIn(shared, verification).map((finding) => ({ ...finding, schedule }));
+}
+
+/** Runs the same seed again. Edits that did not come from files cannot be named, only told apart. */
+function commandOf({ world }: SharedWorld, options: RunOptions, seed: number): string {
+  const { name, kvm, vcpus, twin } = world.scenario;
+  const { edits = [], origin } = options;
+  const flags = `--kvm ${kvm} -v ${vcpus}${twin ? ' --twin' : ''} --engine explore --seed ${seed}`;
+  if (origin !== undefined) {
+    const files = origin.editFiles.map((file) => ` --edit ${quoted(file)}`).join('');
+    return `faultline run ${quoted(origin.workload)} ${flags}${files}`;
+  }
+  const edited = edits.length > 0 ? ` with edits ${editsHash(edits)}` : '';
+  return `faultline run ${name} ${flags}${edited}`;
+}
+
+/** A file name as a shell takes it. */
+function quoted(file: string): string {
+  return /^[\w./@%+=:,-]+$/u.test(file) ? file : `'${file.replaceAll("'", String.raw`'\''`)}'`;
 }
 
 /** The findings of the verification, after what the vCPUs saw themselves, and the checkers of events, while they ran. */

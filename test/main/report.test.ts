@@ -33,22 +33,25 @@ describe('runReport', () => {
     expect(runReport(fixedResult)).toBe(passed);
   });
 
-  test('names each violation, with its schedule where there is one', () => {
-    const text = runReport({
-      ...fixedResult,
-      ok: false,
-      violations: [
-        { verdict: 'lost-write', message: 'vCPU 1 wrote 7 and found 5', schedule: '' },
-        { verdict: 'digest', message: 'the table differs', schedule: 'fl1:0,1' },
-      ],
-    });
-    expect(text.split('\n').slice(-4)).toEqual([
+  test('names each violation, what led to it, and the command that runs it again', () => {
+    const command = 'faultline run a --engine explore --seed 1';
+    const lost = { verdict: 'lost-write', message: 'vCPU 1 wrote 7 and found 5' };
+    const stale = { verdict: 'stale-tlb', message: 'used', context: ['held', 'stored'] };
+    const told = (schedule: string): string[] => {
+      const violations = [lost, stale].map((finding) => ({ ...finding, schedule }));
+      const text = runReport({ ...fixedResult, ok: false, violations });
+      expect(text).not.toContain('PASSED');
+      return text.split('\n\n').at(-1)?.split('\n') ?? [];
+    };
+    const lines = [
       'FAILED: 2 violations',
       '  lost-write: vCPU 1 wrote 7 and found 5',
-      '  digest: the table differs [fl1:0,1]',
-      '',
-    ]);
-    expect(text).not.toContain('PASSED');
+      '  stale-tlb: used',
+      '    held',
+      '    stored',
+    ];
+    expect(told('')).toEqual([...lines, '']);
+    expect(told(command)).toEqual([...lines, `again: ${command}`, '']);
   });
 
   test('says what was run: seeds, engine, event digest, how the table was compared', () => {

@@ -168,7 +168,9 @@ describe('permission-storm, afterwards', () => {
     );
     expect(result.seeds).toEqual({ first: 7, count: 1 });
     const [leaf] = result.violations;
-    expect(leaf?.schedule).toBe('--engine explore --seed 7');
+    expect(leaf?.schedule).toBe(
+      'faultline run permission-storm --kvm 5.10 -v 2 --engine explore --seed 7',
+    );
     expect(leaf?.message).toMatch(
       /^IPA 0x40000000 level 3 entry 0x4000008000(?<page>.)77f \(OA 0x8000\k<page>000 R - - AF\): expected 0x4000008000\k<page>7ff$/,
     );
@@ -288,7 +290,7 @@ test('reads that were stale, vCPU by vCPU, before everything else', async () => 
     verdict: 'stale-read',
     message:
       '3 reads of vCPU 1 did not see its own last acknowledged write, the first at IPA 0x40005000',
-    schedule: '--engine explore --seed 9',
+    schedule: 'faultline run permission-storm --kvm 5.10 -v 2 --engine explore --seed 9',
   });
 });
 
@@ -301,7 +303,9 @@ test('on the command line a violation is printed and ends with status 1', async 
   });
   expect([status, io.err()]).toEqual([1, '']);
   expect(io.out()).toContain('frame-lost');
-  expect(io.out()).toContain('--engine explore --seed 1');
+  expect(io.out()).toContain(
+    '\nagain: faultline run permission-storm --kvm 5.10 -v 2 --engine explore --seed 1\n',
+  );
 });
 
 test('executed pages are expected to be executable, and only those', async () => {
