@@ -66,6 +66,7 @@ export class Explorer extends Tally {
       agents,
       scheduler: recorder,
       stepsMax,
+      sinks: this.#subject.sinks ?? [],
     });
     const result = explore(view);
     if (result.outcome === 'threw' && result.error instanceof StrategyError) throw result.error;

@@ -1,5 +1,6 @@
 /** What is explored: a program of agents over memory that comes back to the same beginning. */
 import type { AgentSpec, ExecutionResult } from '../engine/execution.ts';
+import type { EventSink } from '../engine/events.ts';
 import type { Word } from '../engine/port.ts';
 
 /** Something that is wrong. `verdict`: a short stable code. */
@@ -16,6 +17,11 @@ export interface Subject {
   readonly agents: number;
   /** Whether there are daemons that may be anywhere at the end. */
   readonly hasDaemons: boolean;
+  /**
+   * What watches an execution, for `judge`. Exhaustive strategies execute one order of independent steps for all: what they find may
+   * not depend on that order.
+   */
+  readonly sinks?: readonly EventSink[];
   /** Undoes what the last execution did, and builds the agents anew. */
   begin(): AgentSpec[];
   /** What is wrong with an execution that has just ended, {@link findingsOf} at least; asked before the next one begins. */

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { afterEach, expect, test, vi } from 'vitest';
 import { bench, type BenchSize } from '../../src/main/bench.ts';
+import { EXPLORE_SHAPES } from '../../src/main/bench-explore-shapes.ts';
 import { LOCK_PRIMITIVES } from '../../src/workers/bench-locks.ts';
 import { fakeIo } from './fake-io.ts';
 
@@ -99,16 +100,24 @@ test('bench locks: each primitive and mode, alone and by two threads, against ba
   }
 }, 60_000);
 
-test('bench explore: each strategy on each shape, schedules and steps, with traces and without', async () => {
-  const expected = ['2x1', '4x4', '8x16'].flatMap((shape) =>
+test('bench explore: each strategy on each shape, schedules and steps, and what recording and checkers cost', async () => {
+  const shapes = { '2x1': 2, '4x4': 4, '8x16': 8, translation: 2 };
+  const modes = ['-bare', '', '-checked', '-traced'].flatMap((mode) => [mode, `${mode}-steps`]);
+  const expected = Object.entries(shapes).flatMap(([shape, vcpus]) =>
     ['random', 'pct', 'dpor'].flatMap((strategy) =>
-      ['', '-steps', '-traced', '-traced-steps'].map(
-        (what) => `explore/${strategy}-${shape}${what} explore ${shape[0]}`,
-      ),
+      modes.map((mode) => `explore/${strategy}-${shape}${mode} explore ${vcpus}`),
     ),
   );
   expect(await namesOf('explore')).toEqual(expected);
 }, 60_000);
+
+test('bench explore: the litmus with all checkers, and without any', () => {
+  const sinks = EXPLORE_SHAPES.slice(0, 3).map(({ plain, checked }) =>
+    [plain(), checked()].map((subject) => subject.sinks?.map((sink) => sink.constructor.name)),
+  );
+  const all = ['EventDigest', 'LockChecker', 'TableChecker'];
+  expect(sinks).toEqual([1, 2, 3].map(() => [undefined, all]));
+});
 
 test('bench protocol: each profile, own pages and the same, against the spin lock', async () => {
   const { results } = await bench(['protocol'], fakeIo(), { ...tiny, pages: 64 });
