@@ -79,6 +79,8 @@ export class TablePage {
   readonly index: number;
   /** Halves, low first. */
   readonly halves: Int32Array;
+  readonly #initial: InitialPage | null;
+  readonly #validAtFirst: number;
   root: Root | null = null;
   level = 0;
   ipa = 0;
@@ -92,9 +94,28 @@ export class TablePage {
   unlinkedAt = 0;
   unlinkedRoot: Root | null = null;
 
-  constructor(index: number, entries: number) {
+  /** `initial`: null if it is empty when an execution begins. */
+  constructor(index: number, entries: number, initial: InitialPage | null) {
     this.index = index;
     this.halves = new Int32Array(2 * entries);
+    this.#initial = initial;
+    this.#validAtFirst =
+      initial?.halves.filter((half, i) => i % 2 === 0 && isValid(half)).length ?? 0;
+    this.reset();
+  }
+
+  /** As an execution begins with it, and not linked. */
+  reset(): void {
+    if (this.#initial === null) this.halves.fill(0);
+    else this.halves.set(this.#initial.halves);
+    this.references = this.#initial?.references ?? 0;
+    this.valid = this.#validAtFirst;
+    this.root = null;
+    this.level = 0;
+    this.ipa = 0;
+    this.isFreed = false;
+    this.unlinkedAt = 0;
+    this.unlinkedRoot = null;
   }
 }
 
@@ -105,7 +126,9 @@ export class Tables {
   readonly shape: TablesShape;
   readonly #entries: number;
   readonly #end: Word;
-  #pages: TablePage[] = [];
+  /** Pages that were met in any execution, by index. */
+  readonly #pages: TablePage[] = [];
+  readonly #initial: ReadonlyMap<number, InitialPage>;
   readonly #rootPages = new Map<Root, readonly TablePage[]>();
 
   constructor(shape: TablesShape) {
@@ -113,18 +136,14 @@ export class Tables {
     const { contents, frames, frameBytes } = shape.zone;
     this.#entries = frameBytes / DESCRIPTOR_BYTES;
     this.#end = contents + frames * frameBytes;
+    this.#initial = new Map(shape.initial.map((page) => [page.index, page]));
     this.reset();
   }
 
   reset(): void {
     this.#rootPages.clear();
-    this.#pages = [];
-    for (const { index, halves, references } of this.shape.initial) {
-      const page = this.#page(index);
-      page.halves.set(halves);
-      page.references = references;
-      for (let i = 0; i < halves.length; i += 2) page.valid += Number(isValid(halves[i] as number));
-    }
+    this.#pages.forEach((page) => page.reset());
+    for (const { index } of this.shape.initial) this.#page(index);
     for (const root of this.shape.roots) this.setRoot(root, root.initial, 0);
   }
 
@@ -260,7 +279,11 @@ export class Tables {
   }
 
   #page(index: number): TablePage {
-    return (this.#pages[index] ??= new TablePage(index, this.#entries));
+    return (this.#pages[index] ??= new TablePage(
+      index,
+      this.#entries,
+      this.#initial.get(index) ?? null,
+    ));
   }
 
   #child(lo: number, hi: number): TablePage {
