@@ -32,6 +32,8 @@ function threads(condition: string): TestProjectConfiguration {
 const config: ViteUserConfig = defineConfig({
   test: {
     pool: 'forks',
+    // Loading the core anew for each file, and reading its coverage, costs more than many a test does.
+    isolate: false,
     // Half of the cores is the default for few of them.
     maxWorkers: '100%',
     testTimeout: 60_000,
