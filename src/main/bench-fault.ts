@@ -10,8 +10,7 @@ import type { BenchSize } from './bench.ts';
 import type { BenchResult } from './result.ts';
 import type { Output } from './run-options.ts';
 
-/** Accesses of one batch of `access/tlb-hit`, over so few pages that the TLB holds them. */
-const HITS = 65536;
+/** So few that the TLB holds them. */
 const HIT_PAGES = 64;
 
 const sequential = {
@@ -31,9 +30,10 @@ const host = (action: 'discard' | 'write-protect'): Phase => {
 };
 
 /** What is timed end to end: the guest program of the last phase. The first round also populates. */
-function guestBenches(
-  pages: number,
-): Pick<BatchBench, 'name' | 'rounds' | 'pages' | 'operations'>[] {
+function guestBenches({
+  pages,
+  hits,
+}: BenchSize): Pick<BatchBench, 'name' | 'rounds' | 'pages' | 'operations'>[] {
   return [
     {
       name: 'fault/translation',
@@ -49,18 +49,18 @@ function guestBenches(
     },
     {
       name: 'access/tlb-hit',
-      rounds: [touch({ ...sequential, touches: HITS })],
+      rounds: [touch({ ...sequential, touches: hits })],
       pages: HIT_PAGES,
-      operations: HITS,
+      operations: hits,
     },
   ];
 }
 
 export async function benchFault(size: BenchSize, io: Output): Promise<BenchResult[]> {
-  const benches = [...guestBenches(size.pages), ...operationBenches(size.pages)];
+  const benches = [...guestBenches(size), ...operationBenches(size.pages)];
   const results: BenchResult[] = [];
   for (const bench of benches) {
-    for (const vcpus of [1, 2]) {
+    for (const vcpus of size.vcpus) {
       if (io.isTTY) io.stderr.write(`${bench.name}, ${vcpus} vCPUs\n`);
       const wasm = await benchBatches({ batch: 'guest', ...bench, vcpus, port: 'wasm' }, size);
       const js = await benchBatches({ batch: 'guest', ...bench, vcpus, port: 'js' }, size);

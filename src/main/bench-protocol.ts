@@ -13,7 +13,6 @@ import type { BenchSize } from './bench.ts';
 import type { BenchResult } from './result.ts';
 import type { Output } from './run-options.ts';
 
-const VCPUS = [1, 2];
 const REGIONS = { own: 'partitioned', same: 'shared' } as const satisfies Record<string, Region>;
 const NS_PER_SECOND = 1e9;
 
@@ -40,7 +39,7 @@ function roundOf(region: Region): readonly Phase[] {
 export async function benchProtocol(size: BenchSize, io: Output): Promise<BenchResult[]> {
   const results: BenchResult[] = [];
   for (const [name, region] of Object.entries(REGIONS)) {
-    for (const vcpus of VCPUS) {
+    for (const vcpus of size.vcpus) {
       for (const kvm of Object.keys(PROFILES) as ProfileName[]) {
         if (io.isTTY) io.stderr.write(`protocol/${name} ${kvm}, ${vcpus} vCPUs\n`);
         results.push(await benchOne({ name: `protocol/${name}`, region, vcpus, kvm }, size));

@@ -15,12 +15,16 @@ export interface BenchSize {
   readonly pages: number;
   /** Pages of a range: 1 GiB. */
   readonly rangePages: number;
+  /** Accesses of a batch that only hits the TLB. */
+  readonly hits: number;
   /** Times that a lock is taken in a batch. */
   readonly lockRounds: number;
   /** Timed batches of each benchmark. */
   readonly batches: number;
   /** Batches before them, for the compiler. */
   readonly warmups: number;
+  /** Numbers of vCPUs that fault side by side. */
+  readonly vcpus: readonly number[];
   /** Numbers of worker threads whose start is measured. */
   readonly workers: readonly number[];
 }
@@ -28,9 +32,11 @@ export interface BenchSize {
 const FULL: BenchSize = {
   pages: 4096,
   rangePages: 262_144,
+  hits: 65_536,
   lockRounds: 100_000,
   batches: 25,
   warmups: 10,
+  vcpus: [1, 2],
   workers: [8, 64],
 };
 
