@@ -15,6 +15,8 @@ export interface CampaignRun {
   /** The machine and the size of its VM; null: as the workload says. */
   readonly shape: Shape | null;
   readonly kvm: ProfileName;
+  /** Whether everything is done in a twin table, too. */
+  readonly twin: boolean;
 }
 
 /** What runs on every shape of machine. */
@@ -36,10 +38,10 @@ const HOSTS = [
 
 /**
  * The guests' workloads on every port, with every number of vCPUs and on every shape of machine, then many schedules, then long stress; the
- * host's with every profile, for half a minute and for a thousand schedules.
+ * host's with every profile, for half a minute and for a thousand schedules, and on every shape of machine; all with a twin in every profile.
  */
 export function campaignPlan(): CampaignRun[] {
-  return [...guestRuns(), ...HOSTS.flatMap(hostRuns)];
+  return [...guestRuns(), ...HOSTS.flatMap(hostRuns), ...[...GUESTS, ...HOSTS].flatMap(twinRuns)];
 }
 
 const ON_THREADS = {
@@ -50,13 +52,25 @@ const ON_THREADS = {
   seconds: null,
   shape: null,
   kvm: DEFAULT_PROFILE,
+  twin: false,
 } as const;
 const UNDER_EXPLORE = { ...ON_THREADS, engine: 'explore', vcpus: 2 } as const;
 
+const EVERY_PROFILE = Object.keys(PROFILES) as ProfileName[];
+
 function hostRuns(workload: string): CampaignRun[] {
-  return (Object.keys(PROFILES) as ProfileName[]).flatMap((kvm): CampaignRun[] => [
+  const runs = EVERY_PROFILE.flatMap((kvm): CampaignRun[] => [
     { ...ON_THREADS, workload, kvm, seconds: 30 },
     { ...UNDER_EXPLORE, workload, kvm, seeds: 1000 },
+  ]);
+  const machines = shapes().map((shape) => ({ ...UNDER_EXPLORE, workload, seeds: 5, shape }));
+  return [...runs, ...machines];
+}
+
+function twinRuns(workload: string): CampaignRun[] {
+  return EVERY_PROFILE.flatMap((kvm): CampaignRun[] => [
+    { ...ON_THREADS, workload, kvm, twin: true, seeds: 2 },
+    { ...UNDER_EXPLORE, workload, kvm, twin: true, seeds: 20 },
   ]);
 }
 
@@ -84,14 +98,14 @@ export async function campaignLine(
   run: CampaignRun,
 ): Promise<{ readonly ok: boolean; readonly line: string }> {
   const before = process.cpuUsage();
-  const { shape, vcpus } = run;
-  const { kvm } = run;
-  const loaded = loadWorkload(run.workload, { vcpus, kvm, explore: run.engine === 'explore' });
+  const { shape, vcpus, kvm, twin } = run;
+  const explore = run.engine === 'explore';
+  const loaded = loadWorkload(run.workload, { vcpus, kvm, twin, explore });
   const scenario = shape === null ? loaded : reshaped(loaded, shape);
   const result = await runWorkload(scenario, { ...run, seed: 1 });
   const { user, system } = process.cpuUsage(before);
   const what = run.engine === 'threads' ? run.port : `explore, ${run.seeds} seeds`;
-  const where = shape === null ? '' : `, ${shapeName(shape)}`;
+  const where = `${shape === null ? '' : `, ${shapeName(shape)}`}${twin ? ', with a twin' : ''}`;
   const { min, max } = result.walks.permission;
   const verdict = result.ok
     ? 'passed'

@@ -76,13 +76,13 @@ function tooPermissive(lab: Lab, guests: readonly Guest[]): string[] {
   return found;
 }
 
-test('in 1,000 schedules of a writer, a reader and the host: W implies dirty, in the table and in the TLBs', () => {
+test('in 300 schedules of a writer, a reader and the host: W implies dirty, in the table and in the TLBs', () => {
   const lab = new Lab(SMALL);
   drive(new Guest(lab, 0).touch(RAM, 'write'));
   lab.shared.explore.baseline();
   let writable = 0;
   let protectedPages = 0;
-  for (let seed = 0; seed < 1000; seed++) {
+  for (let seed = 0; seed < 300; seed++) {
     lab.shared.explore.restore();
     const [writer, reader] = [new Guest(lab, 0), new Guest(lab, 1)];
     const host = lab.view();

@@ -1,5 +1,5 @@
 /** KVM's side of the notifier (specification 5I): which slots and pages a range meets, the order of count and unmap, races with faults. */
-import { drive, type Op } from '#port';
+import { drive, load32, Order, type Op } from '#port';
 import { expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
@@ -160,12 +160,12 @@ function* later(lab: Lab, act: () => Op<void>): Op<void> {
   yield* act();
 }
 
-test('in 1,000 schedules of two vCPUs and two notifiers no page is mapped that its host gave away', () => {
+test('in 300 schedules of two vCPUs and two notifiers no page is mapped that its host gave away', () => {
   const lab = new Lab({ slots: [{ base: RAM, bytes: 4 * PAGE, logging: false }] });
   drive(new Guest(lab, 0).touch(RAM, 'write'));
   lab.shared.explore.baseline();
   let kept = 0;
-  for (let seed = 0; seed < 1000; seed++) {
+  for (let seed = 0; seed < 300; seed++) {
     lab.shared.explore.restore();
     const guests = [new Guest(lab, 0), new Guest(lab, 1)];
     const hosts = [lab.view(2), lab.view(3)];
@@ -179,6 +179,9 @@ test('in 1,000 schedules of two vCPUs and two notifiers no page is mapped that i
       ...hosts.map(
         ({ vm }, page) =>
           function* take(): Op<void> {
+            // Not before the first fault has looked its page up, unless by chance.
+            for (let i = 0; i < seed % 64; i++)
+              yield* load32(lab.world.layout.words.stop, Order.once);
             yield* discardRange(vm.parts.host.mm, pagesOf(lab.slot, page));
           },
       ),
@@ -192,5 +195,5 @@ test('in 1,000 schedules of two vCPUs and two notifiers no page is mapped that i
     }
     expect([seed, notifierWords(lab)]).toEqual([seed, [2, 0]]);
   }
-  expect(kept).toBeGreaterThan(500);
+  expect(kept).toBeGreaterThan(150);
 });

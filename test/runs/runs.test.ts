@@ -17,12 +17,14 @@ function expectOneWalk(result: RunResult): void {
 }
 
 describe('permission-storm on threads', () => {
-  const counts = [1, 2, 4, 8];
-  const cases = (['wasm', 'js'] as const).flatMap((port) =>
-    counts.map((vcpus) => ({ port, vcpus })),
-  );
+  // The campaign has every number on every port.
+  const cases = [
+    { port: 'wasm', vcpus: 1 },
+    { port: 'js', vcpus: 2 },
+    { port: 'wasm', vcpus: 8 },
+  ] as const;
   test.each(cases)('$port, $vcpus vCPUs: one walk per fault', async ({ port, vcpus }) => {
-    const pages = 128;
+    const pages = 64;
     const slots = [{ base: 0x4000_0000, bytes: pages * 4096, logging: false }];
     const scenario = small('permission-storm', { vcpus, slots, frames: pages, repeat: 3 });
     const result = await runSmall(scenario, { engine: 'threads', port });
@@ -38,17 +40,17 @@ describe('permission-storm on threads', () => {
   });
 });
 
-test('permission-storm under explore: 300 schedules with one walk per fault', async () => {
+test('permission-storm under explore: 100 schedules with one walk per fault', async () => {
   const pages = 2;
   const slots = [{ base: 0x4000_0000, bytes: pages * 4096, logging: false }];
   const scenario = small('permission-storm', { slots, frames: pages });
   const seen: number[] = [];
   const onProgress = ({ seed }: Progress): number => seen.push(seed);
-  const result = await runSmall(scenario, { seeds: 300, onProgress });
+  const result = await runSmall(scenario, { seeds: 100, onProgress });
   expectOneWalk(result);
-  expect(result.seeds).toEqual({ first: 1, count: 300 });
-  expect(result.guestAccesses).toBe(300 * (2 + 2 * pages));
-  expect(seen).toEqual(Array.from({ length: 19 }, (_, i) => 1 + 16 * i));
+  expect(result.seeds).toEqual({ first: 1, count: 100 });
+  expect(result.guestAccesses).toBe(100 * (2 + 2 * pages));
+  expect(seen).toEqual(Array.from({ length: 7 }, (_, i) => 1 + 16 * i));
 });
 
 test('memory for just the pages that are touched suffices, however many vCPUs fault in one page', async () => {
@@ -61,9 +63,9 @@ test('memory for just the pages that are touched suffices, however many vCPUs fa
     setup: [],
     rounds: storm,
   });
-  const result = await runSmall(scenario, { seeds: 60 });
+  const result = await runSmall(scenario, { seeds: 30 });
   expect(result.ok).toBe(true);
-  expect(result.faults.translation).toBeGreaterThan(60 * 2);
+  expect(result.faults.translation).toBeGreaterThan(30 * 2);
 });
 
 test('equal seeds have equal digests, other seeds others, and a range of seeds one of its own', async () => {
@@ -94,10 +96,10 @@ test.each(['explore', 'threads'] as const)(
 );
 
 describe.each(shippedWorkloads())('%s, small', (name) => {
-  test('passes under explore, 4 schedules', async () => {
+  test('passes under explore, 2 schedules', async () => {
     const scenario = small(name);
-    const { ok, violations, seeds, check, tables } = await runSmall(scenario, { seeds: 4 });
-    expect({ ok, violations, count: seeds.count }).toEqual({ ok: true, violations: [], count: 4 });
+    const { ok, violations, seeds, check, tables } = await runSmall(scenario, { seeds: 2 });
+    expect({ ok, violations, count: seeds.count }).toEqual({ ok: true, violations: [], count: 2 });
     expect(check.leaves + guestTablePages(scenario)).toBe(tables.leaves['4K']);
     expect(check.leaves > 0).toBe(check.digest !== 'torn-down');
   });

@@ -18,7 +18,7 @@ import type { Scenario } from '../../src/workers/scenario.ts';
 import { VmidChecker } from '../support/vmid-checker.ts';
 import { runSmall, small, verdictsOf } from './small.ts';
 
-/** What `seeds` executions of a scenario came to. */
+/** What `seeds` executions of a scenario came to, or those up to the first finding. */
 function explored(scenario: Scenario, seeds: number) {
   const shared = createSharedWorld(scenario);
   const { layout, memory } = shared;
@@ -32,7 +32,7 @@ function explored(scenario: Scenario, seeds: number) {
   shared.explore.baseline();
   const totals = { moves: 0, local: 0, strays: 0, stale: 0, generations: 0 };
   const problems: string[] = [];
-  for (let seed = 1; seed <= seeds; seed++) {
+  for (let seed = 1; seed <= seeds && checker.findings.size === 0; seed++) {
     shared.explore.restore();
     checker.begin();
     const options = { agents: agentsOfRun(shared, seed), stepsMax: 5_000_000, sinks: [checker] };
@@ -62,28 +62,28 @@ describe('two VMs and eight vCPUs on two CPUs with VMIDs of 4 bits', () => {
   });
 
   test('meet no stale translation, and no entry of another', () => {
-    const { checker, totals, problems } = explored(scenario, 40);
+    const { checker, totals, problems } = explored(scenario, 10);
     expect(problems).toEqual([]);
     expect([...checker.findings]).toEqual([]);
     expect([totals.strays, totals.stale]).toEqual([0, 0]);
     // The schedules are worth something: vCPUs moved, CPUs changed hands, generations passed, and entries were used again.
-    expect(totals.moves).toBeGreaterThan(100);
-    expect(totals.local).toBeGreaterThan(100);
-    expect(totals.generations).toBeGreaterThan(30);
-    expect(checker.seen.reuses).toBeGreaterThan(1000);
+    expect(totals.moves).toBeGreaterThan(50);
+    expect(totals.local).toBeGreaterThan(50);
+    expect(totals.generations).toBeGreaterThan(10);
+    expect(checker.seen.reuses).toBeGreaterThan(300);
     expect(checker.seen.vmids.size).toBeGreaterThan(5);
   });
 
   test('the same with one CPU for all', () => {
     const { checker, problems } = explored(
       { ...scenario, machine: { ...scenario.machine, cpus: 1 } },
-      20,
+      5,
     );
     expect([problems, [...checker.findings]]).toEqual([[], []]);
   });
 
   test('pass on threads', async () => {
-    const result = await runSmall(scenario, { engine: 'threads', seeds: 3 });
+    const result = await runSmall(scenario, { engine: 'threads' });
     expect(verdictsOf(result)).toEqual([]);
     expect(result.tlbi.all).toBeGreaterThan(0);
   });
@@ -120,11 +120,11 @@ const blind = (parts: VmidParts): VmidParts => ({
 
 describe('VMIDs by bitmap', () => {
   test('hold the same, and stop no guest at a rollover', () => {
-    const { checker, totals, problems } = with510((parts) => new VmidBitmap(parts), 30);
+    const { checker, totals, problems } = with510((parts) => new VmidBitmap(parts), 10);
     expect([problems, [...checker.findings]]).toEqual([[], []]);
     expect([totals.strays, totals.stale]).toEqual([0, 0]);
-    expect(totals.generations).toBeGreaterThan(30);
-    expect(checker.seen.reuses).toBeGreaterThan(1000);
+    expect(totals.generations).toBeGreaterThan(10);
+    expect(checker.seen.reuses).toBeGreaterThan(300);
   });
 });
 

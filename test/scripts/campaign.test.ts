@@ -15,8 +15,9 @@ test('the campaign covers every workload, engine, port, number of vCPUs and shap
     5,
   ]);
   expect(new Set(plan.map(({ kvm }) => kvm))).toEqual(new Set(Object.keys(PROFILES)));
-  // Four workloads on two engines: 4K and 16K with and without LPA2, 64K; 52 bits where there are; FWB or not.
-  expect(plan.filter(({ shape }) => shape !== null)).toHaveLength(4 * 2 * (3 + 4 + 3 + 4 + 4) * 2);
+  // Four workloads on two engines, ten on one: 4K and 16K with and without LPA2, 64K; 52 bits where there are; FWB or not.
+  expect(plan.filter(({ shape }) => shape !== null)).toHaveLength(18 * (3 + 4 + 3 + 4 + 4) * 2);
+  expect(plan.filter(({ twin }) => twin)).toHaveLength(14 * 4 * 2);
   expect(plan.filter(({ seconds }) => seconds === 60)).toHaveLength(4);
 });
 
@@ -25,15 +26,16 @@ test.each(['threads', 'explore'] as const)('a sample of it on %s passes', async 
     engine,
     port: 'wasm',
     vcpus: 2,
-    seeds: 3,
+    seeds: 2,
     seconds: null,
     shape: null,
     kvm: 'legacy',
+    twin: true,
   } as const;
   const { ok, line } = await campaignLine({ ...run, workload: 'access-flag' });
   expect(ok).toBe(true);
   expect(line).toMatch(
-    /^access-flag, .*2 vCPUs, legacy: passed, \d+ faults, walks .*, \d+\.\d s CPU$/,
+    /^access-flag, .*2 vCPUs, legacy, with a twin: passed, \d+ faults, walks .*, \d+\.\d s CPU$/,
   );
 });
 
@@ -47,6 +49,7 @@ test('a machine of another shape is named in its line', async () => {
     seconds: null,
     shape,
     kvm: '5.10',
+    twin: false,
   } as const;
   const { ok, line } = await campaignLine({ ...run, workload: 'permission-storm' });
   expect(ok).toBe(true);

@@ -109,21 +109,21 @@ describe('contents survive', () => {
     kind: 'anonymous' | 'transparentHuge';
     seeds: number;
   }>([
-    { name: 'migration', acts: [migrate], kind: 'anonymous', seeds: 300 },
-    { name: 'swap', acts: [swap, swap], kind: 'anonymous', seeds: 300 },
-    { name: 'copy on write', acts: [protect], kind: 'anonymous', seeds: 300 },
-    { name: 'merging', acts: [merge], kind: 'anonymous', seeds: 300 },
+    { name: 'migration', acts: [migrate], kind: 'anonymous', seeds: 120 },
+    { name: 'swap', acts: [swap, swap], kind: 'anonymous', seeds: 120 },
+    { name: 'copy on write', acts: [protect], kind: 'anonymous', seeds: 120 },
+    { name: 'merging', acts: [merge], kind: 'anonymous', seeds: 120 },
     {
       name: 'all of them',
       acts: [migrate, swap, protect, merge, swap],
       kind: 'anonymous',
-      seeds: 300,
+      seeds: 120,
     },
     {
       name: 'collapse and split',
       acts: [collapse, split, migrate, swap],
       kind: 'transparentHuge',
-      seeds: 40,
+      seeds: 20,
     },
   ])('$name under two guests and two agents of the host', ({ acts, kind, seeds }) => {
     const pages = 3;
@@ -141,7 +141,7 @@ describe('contents survive', () => {
   test('shared memory moves under guests in two areas', () => {
     const lab = new GuestLab([area('shared', 0, 2 * PAGE), area('shared', 2 * PAGE, 2 * PAGE)]);
     lab.memory.baseline();
-    for (let seed = 0; seed < 300; seed++) {
+    for (let seed = 0; seed < 120; seed++) {
       lab.memory.restore();
       const guests = [0, 1].map((id) => guestOf(lab, id, { pages: 2, turns: 5 }));
       const actors = [0, 1].map((i) =>
@@ -159,8 +159,8 @@ describe('discards race with guests and moves', () => {
     acts: HostAct[];
     seeds: number;
   }[] = [
-    { kind: 'anonymous', acts: [drop, migrate, swap, drop, merge], seeds: 500 },
-    { kind: 'transparentHuge', acts: [drop, collapse, protect, swap, split, merge], seeds: 60 },
+    { kind: 'anonymous', acts: [drop, migrate, swap, drop, merge], seeds: 200 },
+    { kind: 'transparentHuge', acts: [drop, collapse, protect, swap, split, merge], seeds: 25 },
   ];
 
   test.each(cases)(
@@ -240,7 +240,7 @@ describe('two at once', () => {
   test('two that fault in one page get one frame', () => {
     const lab = new HostLab([area('anonymous', 0, 2 * PAGE)]);
     lab.memory.baseline();
-    for (let seed = 0; seed < 300; seed++) {
+    for (let seed = 0; seed < 120; seed++) {
       lab.memory.restore();
       const got: number[] = [];
       const agents = [0, 1].map((id) => {
@@ -259,7 +259,7 @@ describe('two at once', () => {
     const lab = new HostLab([area('anonymous', 0, 2 * PAGE)]);
     lab.touch(1, false);
     lab.memory.baseline();
-    for (let seed = 0; seed < 300; seed++) {
+    for (let seed = 0; seed < 120; seed++) {
       lab.memory.restore();
       lab.calls();
       const agents = [0, 1].map(() => {
