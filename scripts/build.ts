@@ -14,10 +14,15 @@ const THREADS = join(DIST, 'threads');
 rmSync(DIST, { recursive: true, force: true });
 compile();
 for (const folder of LOADABLE) stripFolder(folder);
-writePackage(DIST, './engine/explore.js');
+writePackage(DIST, {
+  '#port': './engine/explore.js',
+  '#unedited': './main/explore/unedited.js',
+});
 writePackage(THREADS, {
-  'faultline-threads-js': './engine/threads-js.js',
-  default: './engine/threads.js',
+  '#port': {
+    'faultline-threads-js': './engine/threads-js.js',
+    default: './engine/threads.js',
+  },
 });
 
 function compile(): void {
@@ -40,7 +45,7 @@ function withoutMap(text: string): string {
   return text.replace(/^\/\/# sourceMappingURL=.*\n?/m, '');
 }
 
-function writePackage(folder: string, port: string | Readonly<Record<string, string>>): void {
-  const json = JSON.stringify({ type: 'module', imports: { '#port': port } }, null, 2);
+function writePackage(folder: string, imports: object): void {
+  const json = JSON.stringify({ type: 'module', imports }, null, 2);
   writeFileSync(join(folder, 'package.json'), `${json}\n`);
 }

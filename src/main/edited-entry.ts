@@ -1,13 +1,11 @@
 /** What the worker thread of an edited `explore` run does: one seed after another, all agents in this thread. */
-import { attach } from '#port';
 import { EventDigest } from '../engine/events.ts';
 import { RandomScheduler } from '../explore/random.ts';
-import { layoutOf, mainAgent, statisticsOf } from '../workers/layout.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import { threadMemory } from '../workers/thread-memory.ts';
 import { EventCheckers, type EventFinding } from './event-checkers.ts';
 import { runSeed } from './run-explore.ts';
-import { sharedWorld, type SharedWorld } from './shared-world.ts';
+import { joinSharedWorld, type SharedWorld } from './shared-world.ts';
 import { StuckError, UserError } from './user-error.ts';
 
 /** The scenario is the same for all seeds of a thread, and its VM exists in the thread's memory. */
@@ -55,10 +53,7 @@ export default function runEditedSeed({ scenario, seed }: EditedSeedTask): Edite
 
 /** This thread's view of what the main thread set up; the memory is as every seed begins. */
 function joined(scenario: Scenario): SharedWorld {
-  const layout = layoutOf(scenario);
-  const memory = threadMemory();
-  const statistics = statisticsOf(layout, mainAgent(layout));
-  const explore = attach({ memory, statistics, stop: layout.words.stop, seed: 0 });
-  explore.baseline();
-  return sharedWorld(scenario, memory, layout, explore);
+  const world = joinSharedWorld(scenario, threadMemory());
+  world.explore.baseline();
+  return world;
 }

@@ -11,15 +11,16 @@ import { tableCheckerOf } from './table-checker-of.ts';
 export type EventFinding = LockFinding | TableFinding;
 
 export class EventCheckers {
-  readonly #locks: LockChecker;
+  readonly #newLocks: () => LockChecker;
+  #locks: LockChecker;
   readonly #tables: TableChecker;
 
   /** `shared`: as every execution begins. */
   constructor(shared: SharedWorld) {
     const { layout } = shared;
-    this.#locks = new LockChecker(lockClassesOf(layout), LOCK_ORDER, (agent) =>
-      nameOf(layout, agent),
-    );
+    this.#newLocks = () =>
+      new LockChecker(lockClassesOf(layout), LOCK_ORDER, (agent) => nameOf(layout, agent));
+    this.#locks = this.#newLocks();
     this.#tables = tableCheckerOf(shared);
   }
 
@@ -35,6 +36,12 @@ export class EventCheckers {
   /** Before another execution. */
   reset(): void {
     this.#locks.reset();
+    this.#tables.reset();
+  }
+
+  /** The same, and forgets the order of locks: what is found depends on one execution alone, whose schedule shows it again. */
+  renew(): void {
+    this.#locks = this.#newLocks();
     this.#tables.reset();
   }
 

@@ -1,5 +1,8 @@
+import type { Command } from 'commander';
 import { PROFILES, type ProfileName } from '../kvm/profile.ts';
+import type { SourceEdit } from './edits.ts';
 import { UserError } from './user-error.ts';
+import type { YamlSource } from './yaml-source.ts';
 
 export const WORKLOAD = 'a workload file, or the name of one that comes with faultline';
 export const seedMax: number = 2 ** 32 - 1;
@@ -37,4 +40,27 @@ export function oneOf<T extends string>(flag: string, words: readonly T[]): (tex
       `${flag}: ${JSON.stringify(text)} is not known (known: ${words.join(', ')})`,
     );
   };
+}
+
+export interface EditFlags {
+  /** Files. */
+  readonly edit: readonly string[];
+}
+
+export function withEdits(command: Command): Command {
+  return command.option(
+    '--edit <file>',
+    'change the code under test by the edits of a file, for this run only; may be repeated',
+    (file: string, files: readonly string[]) => [...files, file],
+    [],
+  );
+}
+
+/** Those of a workload that has `edits`, then those of the flags. The strippers that check them are loaded only where there are any. */
+export async function editsOf(
+  { edit: files }: EditFlags,
+  edited: YamlSource | null,
+): Promise<readonly SourceEdit[] | undefined> {
+  if (files.length === 0 && edited === null) return undefined;
+  return (await import('./edits-file.ts')).loadEdits(files, edited);
 }

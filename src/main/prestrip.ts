@@ -90,9 +90,17 @@ export function prestrip(entry: URL, texts: Texts = {}): URL {
   const folders = keepGenerators ? [''] : LOADABLE.map((folder) => `${folder}/`);
   const urls = [...folders.map((folder) => new URL(`src/${folder}`, ROOT)), new URL('.', entry)];
   const modules = new Set(urls.flatMap(typescriptIn));
-  const served = Array.from(modules, (path) => {
-    const text = edited.get(shortPath(path)) ?? readFileSync(path, 'utf8');
-    return [pathToFileURL(path).href, cachedText(text, shortPath(path), keepGenerators)];
+  const served = Array.from(modules).flatMap((path) => {
+    const { href } = pathToFileURL(path);
+    const onDisk = readFileSync(path, 'utf8');
+    const text = edited.get(shortPath(path));
+    const serve = (url: string, of: string): [string, string] => [
+      url,
+      cachedText(of, shortPath(path), keepGenerators),
+    ];
+    return text === undefined
+      ? [serve(href, onDisk)]
+      : [serve(href, text), serve(`${href}?unedited`, onDisk)];
   });
   for (const path of edited.keys()) {
     if (modules.has(fileURLToPath(moduleUrl(path)))) continue;

@@ -4,7 +4,18 @@ import { addExplore, addMerge, addReplay } from './explore/commands.ts';
 import { benchReport, runReport } from './report.ts';
 import { DEFAULT_PROFILE, type ProfileName } from '../kvm/profile.ts';
 import type { DumpFlags } from './dump.ts';
-import { WORKLOAD, oneOf, profiles, secondsMax, seedMax, seconds, wholeNumber } from './flags.ts';
+import {
+  WORKLOAD,
+  editsOf,
+  oneOf,
+  profiles,
+  secondsMax,
+  seedMax,
+  seconds,
+  wholeNumber,
+  withEdits,
+  type EditFlags,
+} from './flags.ts';
 import { oneLine } from './input-file.ts';
 import { JsonOutput } from './json-output.ts';
 import { ProgressLine } from './progress.ts';
@@ -28,7 +39,7 @@ export const exitStatus = {
 const seedsMax = 1_000_000;
 const benchmarks = ['explore', 'fault', 'locks', 'pgtable', 'protocol', 'seam'] as const;
 
-interface RunFlags {
+interface RunFlags extends EditFlags {
   readonly kvm?: ProfileName;
   readonly vcpus?: number;
   readonly seconds?: number;
@@ -37,7 +48,6 @@ interface RunFlags {
   readonly engine: RunOptions['engine'];
   readonly port?: RunOptions['port'];
   readonly twin?: boolean;
-  readonly edit: readonly string[];
   readonly json?: string;
 }
 
@@ -125,7 +135,7 @@ function addRun(
     .command('run')
     .description('run a workload and check what it left behind')
     .argument('<workload>', WORKLOAD);
-  withRunFlags(command)
+  withEdits(withRunFlags(command))
     .option('--seconds <s>', 'repeat the rounds for so long', seconds('--seconds', secondsMax))
     .option(
       '--seeds <n>',
@@ -139,12 +149,6 @@ function addRun(
       oneOf('--port', ['wasm', 'js']),
     )
     .option('--twin', 'change a second table by the code of the other generation, and compare')
-    .option(
-      '--edit <file>',
-      'change the code under test by the edits of a file, for this run only; may be repeated',
-      (file: string, files: readonly string[]) => [...files, file],
-      [],
-    )
     .option('--json <file>', 'write the result as JSON (- is standard output)')
     .addHelpText(
       'after',
@@ -277,15 +281,6 @@ async function run(
   } finally {
     progress.clear();
   }
-}
-
-/** The strippers that check edits are loaded only where there are any. */
-async function editsOf(
-  { edit: files }: RunFlags,
-  edited: YamlSource | null,
-): Promise<RunOptions['edits']> {
-  if (files.length === 0 && edited === null) return undefined;
-  return (await import('./edits-file.ts')).loadEdits(files, edited);
 }
 
 /** Refuses flags that would mean nothing together. */

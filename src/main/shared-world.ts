@@ -45,22 +45,27 @@ export function createSharedWorld(scenario: Scenario): SharedWorld {
 
 /** The same in memory that exists, zeroed. */
 export function bindSharedWorld(scenario: Scenario, memory: EngineMemory): SharedWorld {
-  const layout = layoutOf(scenario);
-  const explore = attach({
-    memory,
-    statistics: statisticsOf(layout, mainAgent(layout)),
-    stop: layout.words.stop,
-    seed: 0,
-  });
-  const shared = sharedWorld(scenario, memory, layout, explore);
+  const shared = joinSharedWorld(scenario, memory);
   for (const world of shared.worlds) {
     if (!drive(createVm(world))) throw new Error('no memory for the stage-2 root');
   }
   return shared;
 }
 
+/** This thread's view of VMs that exist; nothing is written. */
+export function joinSharedWorld(scenario: Scenario, memory: EngineMemory): SharedWorld {
+  const layout = layoutOf(scenario);
+  return sharedWorld(scenario, memory, layout, attachMain(memory, layout));
+}
+
+/** Ordinary code of this thread on a memory. */
+function attachMain(memory: EngineMemory, layout: Layout): ExploreMemory {
+  const statistics = statisticsOf(layout, mainAgent(layout));
+  return attach({ memory, statistics, stop: layout.words.stop, seed: 0 });
+}
+
 /** Views of the VMs in a memory. */
-export function sharedWorld(
+function sharedWorld(
   scenario: Scenario,
   memory: EngineMemory,
   layout: Layout,

@@ -8,8 +8,17 @@ export interface WorkerLaunch {
   readonly execArgv: string[];
 }
 
-/** A module of `src/workers` (or, for edits under `explore`, of `src/main`) that a worker can run, or another one. */
-export type WorkerEntry = 'thread-entry' | 'bench-entry' | 'edited-entry' | URL;
+/** A module that a worker can run by name, in a folder of `src`: those of `main` run edits under `explore`. */
+const FOLDERS = {
+  'thread-entry': 'workers',
+  'bench-entry': 'workers',
+  'edited-entry': 'main',
+  'edited-exploration': 'main/explore',
+  'part-entry': 'main/explore',
+} as const;
+
+/** One of these, or another one. */
+export type WorkerEntry = keyof typeof FOLDERS | URL;
 
 /** Whose operations a worker's core performs: WebAssembly or JavaScript atomics, or the generators of `explore`. */
 export type WorkerPort = 'wasm' | 'js' | 'explore';
@@ -37,8 +46,7 @@ export function workerLaunch(
     const built = new URL(`../threads/workers/${entry}.js`, import.meta.url);
     if (edits.length === 0) return { filename: built.href, execArgv: [...CONDITIONS[port]] };
   }
-  const folder = entry === 'edited-entry' ? 'main' : 'workers';
-  const source = entry instanceof URL ? entry : moduleUrl(`src/${folder}/${entry}.ts`);
+  const source = entry instanceof URL ? entry : moduleUrl(`src/${FOLDERS[entry]}/${entry}.ts`);
   const texts = { edited: editedSources(edits), keepGenerators: port === 'explore' };
   const hook = moduleUrl('src/engine/threads-hook.mjs');
   hook.search = new URLSearchParams({ manifest: prestrip(source, texts).href }).toString();

@@ -1,7 +1,18 @@
 /** The command lines of `faultline explore`, `faultline merge` and `faultline replay`. */
 import type { Command } from 'commander';
 import { availableParallelism } from 'node:os';
-import { WORKLOAD, oneOf, profiles, seconds, secondsMax, seedMax, wholeNumber } from '../flags.ts';
+import {
+  WORKLOAD,
+  editsOf,
+  oneOf,
+  profiles,
+  seconds,
+  secondsMax,
+  seedMax,
+  wholeNumber,
+  withEdits,
+  type EditFlags,
+} from '../flags.ts';
 import { JsonOutput } from '../json-output.ts';
 import { exploreReport, replayReport } from '../report.ts';
 import type { ExploreResult, ExploreViolation } from '../result.ts';
@@ -20,7 +31,7 @@ const secondsDefault = 60;
 /** What keeps an execution from its end is a verdict, too, but has an exit status of its own. */
 const STUCK: ReadonlySet<string> = new Set(['deadlock', 'livelock', 'starved', 'step-limit']);
 
-interface ExploreFlags extends Overrides, Partial<Budget> {
+interface ExploreFlags extends Overrides, EditFlags, Partial<Budget> {
   readonly strategy: StrategyName;
   readonly seed: number;
   readonly depth: number;
@@ -32,7 +43,11 @@ interface ExploreFlags extends Overrides, Partial<Budget> {
   readonly json?: string;
 }
 
-interface ReplayFlags extends Overrides {
+interface MergeFlags extends EditFlags {
+  readonly json?: string;
+}
+
+interface ReplayFlags extends Overrides, EditFlags {
   readonly continue?: boolean;
   readonly seed: number;
   readonly json?: string;
@@ -107,7 +122,7 @@ export function addReplay(program: Command, io: Output, done: Done): void {
 }
 
 function withScenarioFlags(command: Command): Command {
-  return command
+  return withEdits(command)
     .option(
       '--kvm <profile>',
       `the generation of the code under test: ${profiles.join(', ')}`,
@@ -123,21 +138,24 @@ function withScenarioFlags(command: Command): Command {
 async function explore(workload: string, flags: ExploreFlags, io: Output): Promise<boolean> {
   const json = new JsonOutput(flags.json);
   checkTogether(flags);
-  const { exploreWorkload } = await import('./explore.ts');
-  return tell(await exploreWorkload(workload, optionsOf(flags), io), json, io);
+  const options = { ...optionsOf(flags), edits: await editsOf(flags) };
+  const { perform } = await import('./tasks.ts');
+  return tell(await perform({ command: 'explore', workload, options }, io.signal), json, io);
 }
 
 export function addMerge(program: Command, io: Output, done: Done): void {
-  program
+  const command = program
     .command('merge')
     .description('put together what the shards of an exploration found')
     .argument('<workload>', WORKLOAD)
-    .argument('<checkpoints...>', 'what explore --shard --checkpoint wrote, of every shard')
+    .argument('<checkpoints...>', 'what explore --shard --checkpoint wrote, of every shard');
+  withEdits(command)
     .option('--json <file>', 'write the result as JSON (- is standard output)')
-    .action(async (workload: string, files: readonly string[], flags: { json?: string }) => {
+    .action(async (workload: string, files: readonly string[], flags: MergeFlags) => {
       const json = new JsonOutput(flags.json);
-      const { mergeCheckpoints } = await import('./merge.ts');
-      done(tell(mergeCheckpoints(workload, files), json, io));
+      const options = { edits: await editsOf(flags) };
+      const { perform } = await import('./tasks.ts');
+      done(tell(await perform({ command: 'merge', workload, files, options }), json, io));
     });
 }
 
@@ -190,9 +208,10 @@ async function replay(
   io: Output,
 ): Promise<boolean> {
   const json = new JsonOutput(flags.json);
-  const { replaySchedule } = await import('./replay.ts');
   const continueSeed = flags.continue === true ? flags.seed : null;
-  const result = replaySchedule(schedule, workload, { ...flags, continueSeed });
+  const options = { vcpus: flags.vcpus, kvm: flags.kvm, edits: await editsOf(flags), continueSeed };
+  const { perform } = await import('./tasks.ts');
+  const result = await perform({ command: 'replay', schedule, workload, options }, io.signal);
   json.write(result, io);
   if (!json.isStdout) io.stdout.write(replayReport(result));
   checkStuck(result.violations);

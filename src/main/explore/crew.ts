@@ -2,6 +2,7 @@
 import { Piscina } from 'piscina';
 import type { Subject } from '../../explore/subject.ts';
 import { StuckError, UserError, WorkerDied } from '../user-error.ts';
+import { workerLaunch, type WorkerLaunch } from '../worker-entry.ts';
 import type { StrategyOptions } from './options.ts';
 import type { PartAnswer, PartWorker } from './part-entry.ts';
 import { explorePart, type PartReport, type PartTask } from './part-runner.ts';
@@ -38,12 +39,10 @@ export class WorkerThreads implements Crew {
   readonly #signal: AbortSignal | undefined;
 
   constructor(size: number, workerData: PartWorker, signal: AbortSignal | undefined) {
-    const suffix = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
     this.size = size;
     this.#signal = signal;
     this.#piscina = new Piscina({
-      filename: new URL(`part-entry.${suffix}`, import.meta.url).href,
-      execArgv: [],
+      ...launchOf(workerData),
       maxThreads: size,
       concurrentTasksPerWorker: 1,
       idleTimeout: Infinity,
@@ -73,4 +72,11 @@ export class WorkerThreads implements Crew {
       throw new WorkerDied(0, error);
     }
   }
+}
+
+/** Edited modules come from the sources. */
+function launchOf({ options: { edits = [] } }: PartWorker): WorkerLaunch {
+  if (edits.length > 0) return workerLaunch('explore', 'part-entry', edits);
+  const suffix = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  return { filename: new URL(`part-entry.${suffix}`, import.meta.url).href, execArgv: [] };
 }

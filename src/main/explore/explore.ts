@@ -7,7 +7,6 @@ import type { Subject } from '../../explore/subject.ts';
 import { Tally } from '../../explore/tally.ts';
 import { environment } from '../environment.ts';
 import type { ExploreResult, ExploreViolation } from '../result.ts';
-import type { Output } from '../run-options.ts';
 import { UserError } from '../user-error.ts';
 import {
   identityOf,
@@ -43,13 +42,13 @@ export interface Surveyed {
 export async function exploreWorkload(
   workload: string,
   options: ExploreOptions,
-  io: Output,
+  signal: AbortSignal | undefined,
 ): Promise<ExploreResult> {
   const target = loadTarget(workload, options);
   const since = nowMs();
   const before = environment();
   const subject = target.subjectOf(options.seed);
-  const surveyed = await survey(workload, target, subject, options, io);
+  const surveyed = await survey(workload, target, subject, options, signal);
   const seconds = (nowMs() - since) / 1000;
   return { ...resultOf(target, subject, options, surveyed), seconds, environment: before };
 }
@@ -90,15 +89,15 @@ async function survey(
   target: Target,
   subject: Subject,
   options: ExploreOptions,
-  io: Output,
+  signal: AbortSignal | undefined,
 ): Promise<Surveyed> {
   const endMs = nowMs() + options.seconds * 1000;
   if (options.checkpoint !== null) {
     const parts = partsOf(options, subject);
     const checkpoint = checkpointOf(target, options, parts.count);
-    return await inParts(workload, subject, options, parts, checkpoint, endMs, io);
+    return await inParts(workload, subject, options, parts, checkpoint, endMs, signal);
   }
-  const first = await undividedReport(subject, options, endMs, io);
+  const first = await undividedReport(subject, options, endMs, signal);
   const isOver =
     first !== null && (first.stopped !== 'schedules' || first.tally.schedules >= options.schedules);
   const tally = new Tally();
@@ -108,7 +107,7 @@ async function survey(
   }
   const parts = partsOf(options, subject);
   const fresh = freshCheckpoint(target, options, parts.count);
-  const surveyed = await inParts(workload, subject, options, parts, fresh, endMs, io);
+  const surveyed = await inParts(workload, subject, options, parts, fresh, endMs, signal);
   // What was found on the way must not be lost if the parts end at a budget.
   for (const failure of first?.tally.failures.values() ?? [])
     if (!surveyed.tally.failures.has(failure.verdict)) surveyed.tally.addFailure(failure);
@@ -120,7 +119,7 @@ async function undividedReport(
   subject: Subject,
   options: ExploreOptions,
   endMs: number,
-  { signal }: Output,
+  signal: AbortSignal | undefined,
 ): Promise<PartReport | null> {
   if (isRandom(options.strategy)) return null;
   const { strategy, schedules, steps, memory } = options;
@@ -137,12 +136,12 @@ async function inParts(
   parts: Parts,
   checkpoint: Checkpoint,
   endMs: number,
-  io: Output,
+  signal: AbortSignal | undefined,
 ): Promise<Surveyed> {
   const saver = new Saver(options.checkpoint, checkpoint);
   // One that cannot be written is found out now.
   saver.write();
-  const crew = crewOf(workload, subject, options, parts.count, io);
+  const crew = crewOf(workload, subject, options, parts.count, signal);
   const all = new Survey(checkpoint, options, endMs, () => saver.save());
   try {
     const stopped = await all.run(parts, options.shard, crew);
@@ -159,13 +158,13 @@ function crewOf(
   subject: Subject,
   options: ExploreOptions,
   parts: number,
-  { signal }: Output,
+  signal: AbortSignal | undefined,
 ): Crew {
   const ofShard = parts / options.shard.of;
   const size = Math.min(options.workers, Math.floor(ofShard / PARTS_OF_WORKER_MIN));
   if (size <= 1) return new ThisThread(subject, options, signal);
-  const { strategy, seed, depth, preemptions, vcpus, kvm } = options;
-  const common = { strategy, seed, depth, preemptions, vcpus, kvm };
+  const { strategy, seed, depth, preemptions, vcpus, kvm, edits } = options;
+  const common = { strategy, seed, depth, preemptions, vcpus, kvm, edits };
   return new WorkerThreads(size, { workload, options: common }, signal);
 }
 

@@ -8,17 +8,21 @@ import { readCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { checkSame, resultOf } from './explore.ts';
 import { isRandom } from './options.ts';
 import type { End } from './part-runner.ts';
-import { loadTarget } from './target.ts';
+import { loadTarget, type Overrides } from './target.ts';
 
 /** @throws UserError if a file is no checkpoint, or they are not of all shards of one exploration of the workload. */
-export function mergeCheckpoints(workload: string, files: readonly string[]): ExploreResult {
+export function mergeCheckpoints(
+  workload: string,
+  files: readonly string[],
+  { edits }: Pick<Overrides, 'edits'>,
+): ExploreResult {
   const before = environment();
   const all = files.map(readCheckpoint);
   const [first] = all as [Checkpoint];
   checkShards(files, all);
   const { identity } = first;
   const { vcpus, kvm, scenario } = identity;
-  const target = loadTarget(workload, kvm === null ? {} : { vcpus, kvm });
+  const target = loadTarget(workload, { ...(kvm === null ? {} : { vcpus, kvm }), edits });
   if (target.hash !== scenario)
     throw new UserError(
       `${displayName(files[0] as string)}: of scenario ${scenario}, but ${target.name} is ${target.hash}`,

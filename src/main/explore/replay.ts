@@ -67,11 +67,11 @@ function targetOf(schedule: Schedule, workload: string | null, overrides: Overri
 }
 
 /** The scenario that has a hash, of all that come with faultline, in every generation. */
-function shippedTarget(hash: string, { vcpus, kvm }: Overrides): Target {
+function shippedTarget(hash: string, { vcpus, kvm, edits }: Overrides): Target {
   const profiles = kvm === undefined ? (Object.keys(PROFILES) as ProfileName[]) : [kvm];
-  const litmus = shippedLitmus().map((name) => ({ name, overrides: {} }));
+  const litmus = shippedLitmus().map((name) => ({ name, overrides: { edits } }));
   const others = shippedWorkloads().flatMap((name) =>
-    profiles.map((profile) => ({ name, overrides: { vcpus, kvm: profile } })),
+    profiles.map((profile) => ({ name, overrides: { vcpus, kvm: profile, edits } })),
   );
   for (const { name, overrides } of [...litmus, ...others]) {
     const target = tried(name, overrides);

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Subject } from '../../explore/subject.ts';
 import type { ProfileName } from '../../kvm/profile.ts';
+import type { SourceEdit } from '../edits.ts';
 import { displayName, findWorkload, readText } from '../input-file.ts';
 import { UserError } from '../user-error.ts';
 import { loadWorkload } from '../workload/workload.ts';
@@ -17,6 +18,8 @@ const HASH_DIGITS = 8;
 export interface Overrides {
   readonly vcpus?: number | undefined;
   readonly kvm?: ProfileName | undefined;
+  /** Source edits that the code under test runs with: those of this thread's modules. */
+  readonly edits?: readonly SourceEdit[] | undefined;
 }
 
 export interface Target {
@@ -42,23 +45,24 @@ export function loadTarget(argument: string, overrides: Overrides): Target {
     name,
     kvm,
     vcpus,
-    hash: hashOf(scenario),
+    hash: hashOf(scenario, overrides),
     subjectOf: (seed) => new VmSubject(scenario, seed),
   };
 }
 
-function litmusTarget(source: YamlSource, { vcpus, kvm }: Overrides): Target {
+function litmusTarget(source: YamlSource, overrides: Overrides): Target {
+  const { vcpus, kvm } = overrides;
   const litmus = litmusOf(source);
   for (const [flag, value] of Object.entries({ vcpus, kvm })) {
     if (value !== undefined) throw new UserError(`--${flag}: not with a litmus (${litmus.name})`);
   }
   const { name, threads, faults } = litmus;
-  const hash = hashOf({ scenario: litmus.scenario, threads, faults });
+  const hash = hashOf({ scenario: litmus.scenario, threads, faults }, overrides);
   return { name, kvm: null, vcpus: threads, hash, subjectOf: () => new InstallSubject(litmus) };
 }
 
-function hashOf(scenario: object): string {
-  const text = JSON.stringify([ENGINE_VERSION, scenario], (_, value: unknown) =>
+function hashOf(scenario: object, { edits = [] }: Overrides): string {
+  const text = JSON.stringify([ENGINE_VERSION, scenario, ...edits], (_, value: unknown) =>
     value instanceof Uint8Array || value instanceof Uint32Array ? digestOf(value) : value,
   );
   return digestOf(text).slice(0, HASH_DIGITS);

@@ -3,6 +3,8 @@
  * fixed order, and there are no barriers. Otherwise all of it is.
  */
 import { explore } from '#port';
+import { createSharedWorld, verify } from '#unedited';
+import type { EventSink } from '../../engine/events.ts';
 import type { Word } from '../../engine/port.ts';
 import { Execution, type AgentSpec, type ExecutionResult } from '../../engine/execution.ts';
 import { RoundRobin } from '../../explore/round-robin.ts';
@@ -14,11 +16,11 @@ import { AgentFailure } from '../../workers/failure.ts';
 import { mainAgent } from '../../workers/layout.ts';
 import type { Phase, Scenario } from '../../workers/scenario.ts';
 import { runPhase } from '../../workers/single-phase.ts';
+import { EventCheckers } from '../event-checkers.ts';
 import { agentsOf, agentsOfRun } from '../run-explore.ts';
-import { createSharedWorld, type SharedWorld } from '../shared-world.ts';
+import { joinSharedWorld, type SharedWorld } from '../shared-world.ts';
 import { descriptorText } from './descriptor-text.ts';
 import { StuckError, UserError } from '../user-error.ts';
-import { verify } from '../verify/verify.ts';
 import { findingsIn } from '../violations.ts';
 
 /** Steps after which set-up counts as endless. */
@@ -28,7 +30,11 @@ export class VmSubject implements Subject {
   readonly words: Int32Array;
   readonly agents: number;
   readonly hasDaemons = false;
+  /** For set-up and verification, whose modules are never edited. */
+  readonly #outside: SharedWorld;
+  /** For the agents, on the same memory. */
   readonly #shared: SharedWorld;
+  readonly #checkers: EventCheckers;
   readonly #seed: number;
   /** The phase that is explored alone, or null. */
   readonly #phase: Phase | null;
@@ -36,7 +42,8 @@ export class VmSubject implements Subject {
 
   /** @throws UserError if the scenario does not fit, StuckError if its set-up does not end. */
   constructor(scenario: Scenario, seed: number) {
-    this.#shared = createSharedWorld(scenario);
+    this.#outside = createSharedWorld(scenario);
+    this.#shared = joinSharedWorld(scenario, this.#outside.memory);
     this.#seed = seed;
     this.words = this.#shared.explore.words;
     this.agents = mainAgent(this.#shared.layout);
@@ -45,10 +52,20 @@ export class VmSubject implements Subject {
     this.#phase = isOne ? (rounds[0] as Phase) : null;
     if (this.#phase !== null) for (const phase of setup) this.#setUp(phase);
     this.#shared.explore.baseline();
+    this.#outside.explore.baseline();
+    this.#checkers = new EventCheckers(this.#shared);
+  }
+
+  get sinks(): readonly EventSink[] {
+    return this.#checkers.sinks;
   }
 
   begin(): AgentSpec[] {
+    // The verification wrote last, on what the agents left: those pages are saved anew each time.
+    this.#outside.explore.restore();
+    this.#outside.explore.baseline();
     this.#shared.explore.restore();
+    this.#checkers.renew();
     return this.#phase === null
       ? agentsOfRun(this.#shared, this.#seed)
       : this.#agentsOf(this.#phase);
@@ -56,6 +73,10 @@ export class VmSubject implements Subject {
 
   judge(result: ExecutionResult): readonly Finding[] {
     if (result.outcome === 'completed') return this.#verify();
+    return [...this.#checkers.findings, ...this.#endOf(result)];
+  }
+
+  #endOf(result: ExecutionResult): readonly Finding[] {
     if (result.outcome !== 'threw' || !(result.error instanceof AgentFailure))
       return findingsOf(result);
     const { kind, message } = result.error;
@@ -96,9 +117,10 @@ export class VmSubject implements Subject {
   };
 
   #verify(): Finding[] {
-    const verification = verify(this.#shared.worlds);
+    this.#checkers.finish();
+    const verification = verify(this.#outside.worlds);
     this.#finalState = verification.digest;
-    return findingsIn(this.#shared, { ...verification, events: [] });
+    return findingsIn(this.#outside, { ...verification, events: this.#checkers.findings });
   }
 
   #setUp(phase: Phase): void {

@@ -1,0 +1,99 @@
+/** Explorations of a core that is edited: what breaks is found by its own verdict, replays with the same edits, and adds up over shards. */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { commands } from '../../src/main/commands.ts';
+import { main } from '../../src/main/program.ts';
+import type { ExploreResult, ReplayResult } from '../../src/main/result.ts';
+import { fakeIo } from './fake-io.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'explore-edits-'));
+const LEAK = 'test/fixtures/defects/valid-update-leaks-reference.yaml';
+const RACE = 'litmus/install-2x2';
+
+async function result<T extends ExploreResult | ReplayResult>(
+  ...argv: readonly string[]
+): Promise<T> {
+  const io = fakeIo();
+  await main([...argv, '--json', '-'], io, commands);
+  return JSON.parse(io.out()) as T;
+}
+
+function editOf(name: string, file: string, find: string, replace: string): string {
+  const path = join(folder, `${name}.yaml`);
+  writeFileSync(path, JSON.stringify({ file, find, replace }));
+  return path;
+}
+
+const verdictsOf = ({ violations }: ExploreResult | ReplayResult): readonly string[] =>
+  violations.map(({ verdict }) => verdict).toSorted();
+
+/** What must not depend on the number of shards. */
+function seen({ traces, finalStates, exhaustive, violations }: ExploreResult): object {
+  const times = violations.map((violation) => [violation.verdict, violation.times]);
+  return { traces, finalStates, exhaustive, times };
+}
+
+/** Losing the race for a leaf counts as an error. */
+const intolerant = editOf(
+  'intolerant',
+  'src/workers/install-litmus.ts',
+  'if (!(yield* cas32(at, EMPTY, LOCKED, Order.acquire))) return;',
+  'if (!(yield* cas32(at, EMPTY, LOCKED, Order.acquire))) throw new Error("lost");',
+);
+
+describe('explore --edit', () => {
+  test('finds what a checker of events sees, in schedules that replay', async () => {
+    const found = await result<ExploreResult>(
+      'explore',
+      'litmus/translation',
+      '--schedules',
+      '20',
+      '--edit',
+      LEAK,
+    );
+    expect(verdictsOf(found)).toEqual(['reference-count', 'table-count']);
+    for (const { schedule, verdict, message } of found.violations) {
+      const again = await result<ReplayResult>('replay', schedule, '--edit', LEAK);
+      expect(again.complete).toBe(true);
+      const same = again.violations.find((other) => other.verdict === verdict);
+      expect(same?.message).toBe(message);
+    }
+  });
+
+  test('sets up and verifies with what is not edited', async () => {
+    const edit = editOf(
+      'no-digest',
+      'src/pgtable/digest.ts',
+      'export function* digestTable(',
+      'export function digestTable() { throw new Error("edited"); }\nfunction* other(',
+    );
+    const found = await result<ExploreResult>(
+      'explore',
+      'litmus/translation',
+      '--schedules',
+      '3',
+      '--edit',
+      edit,
+    );
+    expect(found).toMatchObject({ ok: true, schedules: 3, finalStates: 1 });
+  });
+});
+
+describe('shards of an exploration that finds something', () => {
+  test.each([
+    ['dpor', []],
+    ['random', ['--schedules', '1500']],
+  ])('by %s: the same violations for any number of them', async (strategy, budget) => {
+    const flags = [RACE, '--edit', intolerant];
+    const how = ['--strategy', strategy, ...budget, '--workers', '1'];
+    const whole = await result<ExploreResult>('explore', ...flags, ...how);
+    expect(verdictsOf(whole)).toEqual(['error']);
+    const files = [1, 2, 3].map((index) => join(folder, `${strategy}-${index}`));
+    for (const [i, file] of files.entries())
+      await result('explore', ...flags, ...how, '--shard', `${i + 1}/3`, '--checkpoint', file);
+    const merged = await result<ExploreResult>('merge', RACE, ...files, '--edit', intolerant);
+    expect(seen(merged)).toEqual(seen(whole));
+  });
+});
