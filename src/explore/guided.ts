@@ -10,6 +10,8 @@ import { isBlocked } from './waits.ts';
 
 export class Guided implements Strategy {
   readonly bound = 'one schedule';
+  /** Steps of each agent so far. */
+  readonly taken: number[];
   readonly #words: Int32Array;
   readonly #runs: readonly Run[];
   readonly #choices: readonly number[];
@@ -17,8 +19,13 @@ export class Guided implements Strategy {
   #steps = 0;
   #choice = 0;
 
-  constructor({ words }: Pick<Subject, 'words'>, runs: readonly Run[], choices: readonly number[]) {
+  constructor(
+    { words, agents }: Pick<Subject, 'words' | 'agents'>,
+    runs: readonly Run[],
+    choices: readonly number[],
+  ) {
     this.#words = words;
+    this.taken = Array.from({ length: agents }, () => 0);
     this.#runs = runs;
     this.#choices = choices;
   }
@@ -28,6 +35,18 @@ export class Guided implements Strategy {
   }
 
   next(view: ExecutionView): number {
+    const agent = this.#advised(view);
+    this.taken[agent] = (this.taken[agent] as number) + 1;
+    return agent;
+  }
+
+  /** The first where the advice has none that is possible. */
+  choose(n: number): number {
+    const choice = this.#choices[this.#choice++] ?? 0;
+    return choice < n ? choice : 0;
+  }
+
+  #advised(view: ExecutionView): number {
     for (; this.#run < this.#runs.length; this.#run++, this.#steps = 0) {
       const { agent, steps } = this.#runs[this.#run] as Run;
       // One that waits may be told to fall asleep.
@@ -38,12 +57,6 @@ export class Guided implements Strategy {
     const { current, runnable } = view;
     if (this.#canRun(current, view)) return current;
     return runnable.find((agent) => this.#canRun(agent, view)) ?? (runnable[0] as number);
-  }
-
-  /** The first where the advice has none that is possible. */
-  choose(n: number): number {
-    const choice = this.#choices[this.#choice++] ?? 0;
-    return choice < n ? choice : 0;
   }
 
   #canRun(agent: number, view: ExecutionView): boolean {

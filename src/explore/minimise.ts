@@ -1,10 +1,10 @@
 /**
- * Makes a failing schedule easier to read: fewer preemptions, then fewer steps, and still the same verdict. Runs of steps are left out, many
- * at once and then fewer, and two runs of an agent made one (delta debugging: Zeller and Hildebrandt, "Simplifying and isolating failure-inducing input", 2002); who was left
- * out runs later, when nobody is preempted any more.
+ * Makes a failing schedule easier to read: fewer preemptions, then fewer steps, and still the same verdict. Runs of steps are left out, and
+ * two runs of an agent made one; who was left out runs later, when nobody is preempted any more.
  *
  * It does not find the smallest schedule there is, only one that none of these changes makes smaller.
  */
+import { leaveOut } from './ddmin.ts';
 import { Explorer } from './explorer.ts';
 import { isSimpler, type Failure } from './failure.ts';
 import { Guided } from './guided.ts';
@@ -15,6 +15,8 @@ import type { Subject } from './subject.ts';
 export interface MinimiseLimits {
   /** Executions. */
   readonly schedules: number;
+  /** Steps of all together, but for the last one. */
+  readonly steps: number;
   /** Steps after which one counts as endless. */
   readonly stepsOfOne: number;
 }
@@ -28,6 +30,7 @@ class Minimiser {
   readonly #limits: MinimiseLimits;
   #best: Failure;
   #spent = 0;
+  #steps = 0;
 
   constructor(subject: Subject, failure: Failure, limits: MinimiseLimits) {
     this.#subject = subject;
@@ -37,22 +40,12 @@ class Minimiser {
 
   run(): Failure {
     do {
-      let chunk = this.#runs().length;
-      while (chunk >= 1) {
-        const isBetter = this.#leaveOut(chunk);
-        chunk = isBetter ? Math.min(chunk, this.#runs().length) : Math.floor(chunk / 2);
-      }
+      leaveOut(
+        () => this.#runs(),
+        (runs) => this.#try(runs),
+      );
     } while (this.#join());
     return this.#best;
-  }
-
-  /** Tries to do without each `chunk` runs in a row; whether one of them could be left out. */
-  #leaveOut(chunk: number): boolean {
-    const runs = this.#runs();
-    for (let from = 0; from < runs.length; from += chunk) {
-      if (this.#try(runs.toSpliced(from, chunk))) return true;
-    }
-    return false;
   }
 
   /** Tries to make one of two runs of an agent, in the place of the second or of the first; whether it could. */
@@ -70,14 +63,15 @@ class Minimiser {
   }
 
   #try(runs: readonly Run[]): boolean {
-    if (this.#spent >= this.#limits.schedules) return false;
+    const { schedules, steps, stepsOfOne } = this.#limits;
+    if (this.#spent >= schedules || this.#steps >= steps) return false;
     this.#spent++;
     const { schedule, verdict, times } = this.#best;
     const guided = new Guided(this.#subject, runs, schedule.choices);
-    const { stepsOfOne } = this.#limits;
     const limits = { schedules: 1, steps: Number.POSITIVE_INFINITY, stepsOfOne };
     const explorer = new Explorer(this.#subject, guided, limits);
     explorer.advance();
+    this.#steps += explorer.steps;
     const found = explorer.failures.get(verdict);
     if (found === undefined || !isSimpler(found, this.#best)) return false;
     this.#best = { ...found, times };

@@ -1,13 +1,15 @@
 /**
  * A schedule as text: everything that decides about an execution of a scenario, on one line that needs no quotes.
  *
- *     fl1:SCENARIO:SEED:RUNS:CHOICES:SUM
+ *     fl1:SCENARIO:SEED:RUNS:CHOICES:SUM                fl1:SCENARIO:SEED:RUNS:CHOICES:REST:SUM
  *
  * SCENARIO is the scenario's hash, 8 hexadecimal digits. SEED is of all that is random in the scenario. RUNS says who takes how many steps
- * in a row, as `agent-steps`, `agent` alone for one step. CHOICES are the results of `choose`. SUM tells a damaged text; lists are
- * separated by points, numbers are to base 36.
+ * in a row, as `agent-steps`, `agent` alone for one step. CHOICES are the results of `choose`. REST say what is left of the scenario's programs, as
+ * `phase-agent` and, for operations in a row, `-first-count`; without it all is. SUM tells a damaged text; lists are separated by points,
+ * numbers are to base 36.
  */
 
+import type { Remainder } from './remainder.ts';
 import { runsOf, type Run } from './runs.ts';
 
 /** What a scheduler answered in one execution. */
@@ -22,6 +24,8 @@ export interface Schedule extends Answers {
   /** 8 hexadecimal digits. */
   readonly scenario: string;
   readonly seed: number;
+  /** What is left of programs that are not whole. */
+  readonly rests: readonly Remainder[];
 }
 
 /** The text is no schedule that this version can read; the message is one line. */
@@ -30,14 +34,17 @@ export class ScheduleError extends Error {
 }
 
 const VERSION = 'fl1';
-const FIELDS = 6;
 /** Steps of a schedule, at most: a text of a few letters must not ask for all memory. */
 const STEPS_MAX = 100_000_000;
+/** Operations of one program that a schedule may name. */
+const OPERATIONS_MAX = 1_000_000;
 const NUMBER = /^(?:0|[1-9a-z][0-9a-z]{0,6})$/;
 
-export function formatSchedule({ scenario, seed, agents, choices }: Schedule): string {
+export function formatSchedule({ scenario, seed, agents, choices, rests }: Schedule): string {
   const runs = runsOf(agents).map(textOf).join('.');
-  const text = [VERSION, scenario, base36(seed), runs, choices.map(base36).join('.')].join(':');
+  const fields = [VERSION, scenario, base36(seed), runs, choices.map(base36).join('.')];
+  if (rests.length > 0) fields.push(rests.map(restText).join('.'));
+  const text = fields.join(':');
   return `${text}:${sumOf(text)}`;
 }
 
@@ -50,16 +57,45 @@ export function parseSchedule(text: string): Schedule {
     throw new ScheduleError(`a schedule of version ${version}, not ${VERSION}`);
   const end = text.lastIndexOf(':');
   const fields = text.split(':');
-  const isWhole = fields.length === FIELDS && text.slice(end + 1) === sumOf(text.slice(0, end));
+  const [, scenario = '', seed = '', runs = '', choices = '', ...more] = fields;
+  const isWhole =
+    (more.length === 1 || more.length === 2) && text.slice(end + 1) === sumOf(text.slice(0, end));
   if (!isWhole) throw new ScheduleError('a schedule that is cut off or damaged');
-  const [, scenario = '', seed = '', runs = '', choices = ''] = fields;
   if (!/^[0-9a-f]{8}$/.test(scenario)) throw new ScheduleError('a schedule without a scenario');
   return {
     scenario,
     seed: numberOf(seed),
     agents: agentsOf(listOf(runs)),
     choices: listOf(choices).map(numberOf),
+    rests: more.slice(0, -1).flatMap(listOf).map(restOf),
   };
+}
+
+function restText({ phase, agent, kept }: Remainder): string {
+  const rows: number[] = [];
+  for (const index of kept) {
+    const [first = 0, count = 0] = rows.slice(-2);
+    if (rows.length > 0 && index === first + count) rows[rows.length - 1] = count + 1;
+    else rows.push(index, 1);
+  }
+  return [phase, agent, ...rows].map(base36).join('-');
+}
+
+function restOf(text: string): Remainder {
+  const [phase, agent, ...rows] = text.split('-').map(numberOf);
+  const kept: number[] = [];
+  for (let i = 0; i < rows.length; i += 2) {
+    const [first = 0, count = 0] = rows.slice(i, i + 2);
+    const isInOrder = count > 0 && first > (kept.at(-1) ?? -1);
+    if (!isInOrder || kept.length + count > OPERATIONS_MAX) throw noRest(text);
+    for (let index = first; index < first + count; index++) kept.push(index);
+  }
+  if (phase === undefined || agent === undefined) throw noRest(text);
+  return { phase, agent, kept };
+}
+
+function noRest(text: string): ScheduleError {
+  return new ScheduleError(`no rest of a program in a schedule: ${text}`);
 }
 
 function textOf({ agent, steps }: Run): string {

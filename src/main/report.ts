@@ -67,8 +67,8 @@ function againstOf({ ratioTo, perSecond }: BenchResult): string {
   return [...rate, ...ratios].join(', ');
 }
 
-/** An exploration as a text for people, ending in a newline. */
-export function exploreReport(result: ExploreResult): string {
+/** An exploration as a text for people, ending in a newline; `again`: arguments of `replay` after the schedule. */
+export function exploreReport(result: ExploreResult, again: string): string {
   const { schedules, traces, finalStates, steps, preemptions, seconds, unseen } = result;
   const given = result.abandoned === 0 ? '' : ` (${number(result.abandoned)} given up)`;
   const perSecond = seconds > 0 ? `, ${number(Math.round(schedules / seconds))} per second` : '';
@@ -82,7 +82,7 @@ export function exploreReport(result: ExploreResult): string {
       `${amount(traces, 'trace')}, ${amount(finalStates, 'final state')}, ${amount(steps, 'step')}, ${amount(preemptions, 'preemption')}`,
     claim,
     '',
-    ...(result.ok ? ['PASSED: no schedule violated anything'] : found(result.violations)),
+    ...(result.ok ? ['PASSED: no schedule violated anything'] : found(result.violations, again)),
     '',
   ].join('\n');
 }
@@ -102,7 +102,7 @@ function unseenText(unseen: number | null): string {
 }
 
 /** A replay as a text for people, ending in a newline. */
-export function replayReport(result: ReplayResult): string {
+export function replayReport(result: ReplayResult, again: string): string {
   const { steps, recordedSteps, complete, ok, violations } = result;
   const beyond =
     steps > recordedSteps ? `, ${number(steps - recordedSteps)} of them beyond it` : '';
@@ -111,7 +111,7 @@ export function replayReport(result: ReplayResult): string {
     `${explored(result)}: a schedule of ${amount(recordedSteps, 'step')}, ${amount(steps, 'step')} taken${beyond}`,
     ...open,
     '',
-    ...(ok ? ['PASSED: nothing was violated'] : found(violations)),
+    ...(ok ? ['PASSED: nothing was violated'] : found(violations, again)),
     '',
   ].join('\n');
 }
@@ -121,15 +121,25 @@ function explored({ workload, vcpus, kvm }: ExploreResult | ReplayResult): strin
   return `${workload}: ${who}`;
 }
 
-function found(violations: readonly ExploreViolation[]): string[] {
+function found(violations: readonly ExploreViolation[], again: string): string[] {
   return violations.flatMap(
-    ({ verdict, message, schedule, steps, preemptions, times, timeline }) => [
+    ({ verdict, message, schedule, steps, preemptions, times, program, timeline }) => [
       `VIOLATION ${verdict}: ${message}`,
       `  in ${amount(times, 'schedule')}; this one has ${amount(steps, 'step')} and ${amount(preemptions, 'preemption')}:`,
-      `  faultline replay ${schedule}`,
+      `  faultline replay ${schedule}${again}`,
+      ...program.map(programLine),
       ...(timeline === undefined ? [] : timelineLines(timeline)),
     ],
   );
+}
+
+/** Operations of one agent that are named. */
+const OPERATIONS_SHOWN = 8;
+
+function programLine({ agent, operations }: ExploreViolation['program'][number]): string {
+  const more = operations.length - OPERATIONS_SHOWN;
+  const shown = operations.slice(0, OPERATIONS_SHOWN).join(', ');
+  return `  ${agent}: ${shown}${more > 0 ? ` and ${number(more)} more` : ''}`;
 }
 
 /** A column per agent, time downwards. */

@@ -157,6 +157,11 @@ export interface ExploreViolation extends Violation {
   readonly preemptions: number;
   /** Executions that came to it. */
   readonly times: number;
+  /** What its agents do, those that do nothing left out: operations that it does not need are left out, too. */
+  readonly program: readonly {
+    readonly agent: string;
+    readonly operations: readonly string[];
+  }[];
   /** What happens in it, step by step; of a long one the end. */
   readonly timeline?: Timeline;
 }

@@ -26,11 +26,25 @@ export interface SharedWorld {
   readonly explore: ExploreMemory;
 }
 
+/** Memory that threads share. */
+function sharedMemory(bytes: number): EngineMemory {
+  const pages = bytes / WASM_PAGE;
+  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+}
+
+/** Memory of one thread: it is gone as soon as nobody uses it. */
+export function ownMemory(bytes: number): EngineMemory {
+  return { buffer: new ArrayBuffer(bytes) };
+}
+
 /**
- * Allocates the memory of a scenario (shared for threads), and creates the VMs in it.
+ * Allocates the memory of a scenario, and creates the VMs in it.
  * @throws UserError if it would take more than 4 GiB.
  */
-export function createSharedWorld(scenario: Scenario): SharedWorld {
+export function createSharedWorld(
+  scenario: Scenario,
+  allocate: (bytes: number) => EngineMemory = sharedMemory,
+): SharedWorld {
   const layout = layoutOf(scenario);
   if (layout.bytes > MEMORY_BYTES_MAX) {
     const need = Math.ceil(layout.bytes / MIB);
@@ -38,9 +52,8 @@ export function createSharedWorld(scenario: Scenario): SharedWorld {
       `${scenario.name}: machine.memory: the run needs ${need} MiB of shared memory with its logs and tables, at most 4096 MiB are possible`,
     );
   }
-  const pages = Math.ceil(layout.bytes / WASM_PAGE);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  return bindSharedWorld(scenario, memory);
+  const bytes = Math.ceil(layout.bytes / WASM_PAGE) * WASM_PAGE;
+  return bindSharedWorld(scenario, allocate(bytes));
 }
 
 /** The same in memory that exists, zeroed. */

@@ -28,9 +28,9 @@ export function installBytes({ threads }: InstallLitmus): number {
   return tableAt(threads + 1);
 }
 
-/** The faults of one thread. */
-export function* installThread({ faults }: InstallLitmus, thread: number): Op<void> {
-  for (let fault = 0; fault < faults; fault++) {
+/** The faults of one thread, by their numbers. */
+export function* installThread(thread: number, faults: readonly number[]): Op<void> {
+  for (const fault of faults) {
     const table = yield* tableOf();
     yield* mapLeaf(leafAt(table, fault % LEAVES), thread);
   }

@@ -34,8 +34,22 @@ export function expandProgram(
   program: GuestProgram,
   agent: { readonly vcpu: number; readonly seed: number },
 ): Accesses {
-  if (program.kind === 'trace') return expandTrace(scenario, layout, program, agent.vcpu);
-  return expandPattern(scenario, patternOf(program), agent);
+  const whole =
+    program.kind === 'trace'
+      ? expandTrace(scenario, layout, program, agent.vcpu)
+      : expandPattern(scenario, patternOf(program), agent);
+  const kept = program.kind === 'prefault' ? null : program.kept?.[agent.vcpu];
+  return kept ? partOf(whole, kept) : whole;
+}
+
+function partOf({ ipas, pages, kinds }: Accesses, kept: readonly number[]): Accesses {
+  const part = emptyAccesses(kept.length);
+  for (const [i, index] of kept.entries()) {
+    part.ipas[i] = ipas[index] as number;
+    part.pages[i] = pages[index] as number;
+    part.kinds[i] = kinds[index] as number;
+  }
+  return part;
 }
 
 /** What is mapped in advance is what reads of every page of the region would have mapped. */

@@ -51,7 +51,13 @@ export function isDevice({ backing }: Slot): boolean {
 /** Where a program's touches fall: pages of one slot, all of them ('shared') or this vCPU's equal share ('partitioned'). */
 export type Region = 'shared' | 'partitioned';
 
-export interface PatternProgram {
+/** Part of a program: what was left out broke nothing. */
+interface Reducible {
+  /** For each vCPU the indexes of the accesses that it makes, ascending; null is all. Absent: all of all. */
+  readonly kept?: readonly (readonly number[] | null)[];
+}
+
+export interface PatternProgram extends Reducible {
   readonly kind: 'pattern';
   readonly pattern: 'sequential' | 'strided' | 'random' | 'zipf';
   /** Index into `Scenario.slots`. */
@@ -74,7 +80,7 @@ export const TRACE_PAGE_BYTES = 4096;
  * A memory trace: page number (IPA >>> 12, whatever the granule) and kind (0 read, 1 write, 2 exec) of each access, in order.
  * vCPU i replays it at page + i * vcpuPages.
  */
-export interface TraceProgram {
+export interface TraceProgram extends Reducible {
   readonly kind: 'trace';
   readonly pages: Uint32Array;
   readonly kinds: Uint8Array;

@@ -119,6 +119,10 @@ export class VcpuAgent implements Actor {
   *perform(phase: Phase): Op<void> {
     if (phase.guest === null) return;
     const accesses = this.expand(phase.guest);
+    if (accesses.ipas.length === 0) {
+      yield* this.#finish();
+      return;
+    }
     yield* this.enter();
     if (phase.guest.kind === 'prefault') yield* this.#preFault(accesses);
     else yield* this.run(accesses);
@@ -147,6 +151,10 @@ export class VcpuAgent implements Actor {
   *leave(): Op<void> {
     yield* this.#run.exit();
     yield* this.#run.put();
+    yield* this.#finish();
+  }
+
+  *#finish(): Op<void> {
     yield* add32(this.#world.layout.words.guestsFinished, 1, Order.release, 0);
     if (this.#isAwaited) yield* this.#tellProgress();
   }

@@ -18,7 +18,7 @@ const STEPS_MAX = 100;
 
 /** What comes of the failure's schedule once it was text. */
 function replayed(subject: Subject, failure: Failure): Failure | undefined {
-  const text = formatSchedule({ scenario: '00000000', seed: 0, ...failure.schedule });
+  const text = formatSchedule({ scenario: '00000000', seed: 0, rests: [], ...failure.schedule });
   const replay = new Replay(parseSchedule(text));
   const { explorer } = exploreAll(subject, () => replay, { stepsOfOne: STEPS_MAX });
   return explorer.failures.get(failure.verdict);
@@ -53,7 +53,7 @@ test('a lost wake-up is found, made simpler and replayed', () => {
     const subject = subjectOf([awaitLate, announce]);
     const { failures } = exploreAll(subject, strategyOf, { schedules: 100 }).explorer;
     const found = failures.get('deadlock') as Failure;
-    const simple = minimise(subject, found, { schedules: 100, stepsOfOne: STEPS_MAX });
+    const simple = minimise(subject, found, { schedules: 100, steps: 1e6, stepsOfOne: STEPS_MAX });
     expect(simple.message).toContain('A waits for word 64, which B wrote last (step 3)');
     expect(simple).toMatchObject({ preemptions: 1, schedule: { agents: [0, 1, 1, 0, 0] } });
     expect(replayed(subject, simple)).toMatchObject({ message: simple.message });
@@ -79,7 +79,7 @@ test('a livelock is found, with its loop, and replayed', () => {
   expect(failure.message).toMatch(
     /^no end after 100 steps: again and again: (?:[AB] (?:store32|load32) word (?:64|72)(?:, )?){6}$/,
   );
-  const simple = minimise(subject, failure, { schedules: 50, stepsOfOne: STEPS_MAX });
+  const simple = minimise(subject, failure, { schedules: 50, steps: 1e6, stepsOfOne: STEPS_MAX });
   expect(simple.preemptions).toBeLessThanOrEqual(failure.preemptions);
   expect(replayed(subject, simple)).toMatchObject({ message: simple.message });
 });

@@ -11,7 +11,7 @@ import { exploreAll, installSubject, lockBoth, subjectOf } from './subjects.ts';
 
 const X = 64;
 const Y = 72;
-const LIMITS = { schedules: 500, stepsOfOne: 1000 };
+const LIMITS = { schedules: 500, steps: 1e6, stepsOfOne: 1000 };
 
 /** The first failure that random schedules come to. */
 function found(subject: Subject, verdict: string, seed: number): Failure {
@@ -87,7 +87,11 @@ describe('a failing schedule', () => {
     expect(minimise(subject, failure, { ...LIMITS, schedules: 0 })).toBe(failure);
   });
 
-  test('gets no more executions than its budget', () => {
+  test.each([
+    [{ schedules: 3 }, 3],
+    [{ schedules: 1 }, 1],
+    [{ steps: 1 }, 1],
+  ])('gets no more executions than its budget: %j', (budget, executions) => {
     const subject = deadlocking();
     const failure = found(subject, 'deadlock', 5);
     let begun = 0;
@@ -98,8 +102,8 @@ describe('a failing schedule', () => {
         return subject.begin();
       },
     };
-    minimise(counting, failure, { ...LIMITS, schedules: 3 });
-    expect(begun).toBe(3);
+    minimise(counting, failure, { ...LIMITS, ...budget });
+    expect(begun).toBe(executions);
   });
 });
 

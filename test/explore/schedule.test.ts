@@ -7,11 +7,19 @@ import {
   type Schedule,
 } from '../../src/explore/schedule.ts';
 
+const indexes = fc.uniqueArray(fc.integer({ min: 0, max: 99 }), { maxLength: 20 });
+const rest = fc.record({
+  phase: fc.integer({ min: 0, max: 40 }),
+  agent: fc.integer({ min: 0, max: 600 }),
+  kept: indexes.map((kept) => kept.toSorted((a, b) => a - b)),
+});
+
 const schedules: fc.Arbitrary<Schedule> = fc.record({
   scenario: fc.stringMatching(/^[0-9a-f]{8}$/),
   seed: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
   agents: fc.array(fc.integer({ min: 0, max: 600 })),
   choices: fc.array(fc.integer({ min: 0, max: 1000 })),
+  rests: fc.array(rest, { maxLength: 4 }),
 });
 
 const example: Schedule = {
@@ -19,6 +27,7 @@ const example: Schedule = {
   seed: 36,
   agents: [0, 0, 0, 1, 0, 0],
   choices: [1, 0],
+  rests: [],
 };
 const text = 'fl1:0123abcd:10:0-3.1.0-2:1.0:';
 
@@ -37,6 +46,14 @@ describe('a schedule', () => {
   test('is one short line', () => {
     expect(formatSchedule(example).startsWith(text)).toBe(true);
     expect(formatSchedule(example).slice(text.length)).toMatch(/^[0-9a-f]{8}$/);
+  });
+
+  test('says what is left of programs that are not whole', () => {
+    const rests = [
+      { phase: 0, agent: 1, kept: [] },
+      { phase: 2, agent: 10, kept: [0, 1, 2, 40, 41, 50] },
+    ];
+    expect(formatSchedule({ ...example, rests })).toContain(`${text}0-1.2-a-0-3-14-2-1e-1:`);
   });
 
   test('comes back as it was', () => {

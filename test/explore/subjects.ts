@@ -48,7 +48,10 @@ export function subjectOf(
 /** The install litmus. */
 export function installSubject(threads: number, faults: number): Subject {
   const litmus = { threads, faults };
-  const programs = Array.from({ length: threads }, (_, id) => () => installThread(litmus, id));
+  const programs = Array.from(
+    { length: threads },
+    (_, id) => () => installThread(id, [...Array(faults).keys()]),
+  );
   return subjectOf(programs, { bytes: installBytes(litmus), state: () => installState(litmus) });
 }
 

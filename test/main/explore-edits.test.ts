@@ -81,6 +81,48 @@ describe('explore --edit', () => {
   });
 });
 
+test('a violation comes down to what it takes, and replays so', async () => {
+  const flags = [RACE, '--edit', intolerant];
+  const found = await result<ExploreResult>('explore', ...flags, '--schedules', '100');
+  const [violation] = found.violations as [ExploreResult['violations'][number]];
+  expect(violation.program.map(({ operations }) => operations.length)).toEqual([1, 1]);
+  expect(violation).toMatchObject({ verdict: 'error', steps: 9, preemptions: 1 });
+  const again = await result<ReplayResult>('replay', violation.schedule, ...flags);
+  const { timeline: _, ...same } = violation;
+  expect(again.violations).toEqual([{ ...same, times: 1 }]);
+});
+
+test('set-up and hosts that a violation of a VM does not need are left out', async () => {
+  const edit = editOf(
+    'unasked',
+    'src/kvm/user-mem-abort.ts',
+    'yield* notifier.mustRetryLocked(found.sequence)',
+    'false && (yield* notifier.mustRetryLocked(found.sequence))',
+  );
+  const flags = ['litmus/unmap-1', '--kvm', '5.10', '--edit', edit];
+  const found = await result<ExploreResult>(
+    'explore',
+    ...flags,
+    '--strategy',
+    'random',
+    '--schedules',
+    '40',
+  );
+  const [violation] = found.violations as [ExploreResult['violations'][number]];
+  expect(violation).toMatchObject({
+    verdict: 'write-not-allowed',
+    preemptions: 1,
+    program: [
+      { agent: 'vCPU 0', operations: ['touch: write 0x40000000', 'fault: write 0x40000000'] },
+      { agent: 'host', operations: ['fault: protect'] },
+    ],
+  });
+  expect(await result('replay', violation.schedule, ...flags)).toMatchObject({
+    complete: true,
+    violations: [{ verdict: 'write-not-allowed', preemptions: 1 }],
+  });
+});
+
 describe('shards of an exploration that finds something', () => {
   test.each([
     ['dpor', []],

@@ -49,7 +49,10 @@ function schedule(
   const agents = subject.begin();
   const { steps } = explore(new Execution({ agents, scheduler: recorder, stepsMax: 100_000 }));
   const { agents: order, choices } = recorder;
-  return { text: formatSchedule({ scenario: hash, seed, agents: order, choices }), steps };
+  return {
+    text: formatSchedule({ scenario: hash, seed, agents: order, choices, rests: [] }),
+    steps,
+  };
 }
 
 function countsOf({ steps, preemptions, traces }: ExploreResult): readonly number[] {
@@ -210,7 +213,7 @@ describe('replay', () => {
 
   test('goes on after the end only if it is told to', async () => {
     const { hash: scenario } = loadTarget('litmus/install-2x1', {});
-    const text = formatSchedule({ scenario, seed: 1, agents: [0, 1, 0], choices: [] });
+    const text = formatSchedule({ scenario, seed: 1, agents: [0, 1, 0], choices: [], rests: [] });
     expect(await replayed(text)).toMatchObject({ complete: false, steps: 3 });
     const more = await replayed(text, '--continue');
     expect(more).toMatchObject({ complete: true, recordedSteps: 3 });
@@ -241,7 +244,7 @@ describe('replay', () => {
 
   test('refuses a schedule that the scenario cannot follow', async () => {
     const { hash: scenario } = loadTarget('litmus/install-2x1', {});
-    const text = formatSchedule({ scenario, seed: 1, agents: [0, 5], choices: [] });
+    const text = formatSchedule({ scenario, seed: 1, agents: [0, 5], choices: [], rests: [] });
     expect(await faultline('replay', text)).toMatchObject({
       status: 2,
       err: 'faultline: SCHEDULE: step 2: agent 5 cannot run\n',
@@ -264,7 +267,7 @@ describe('replay', () => {
 
 test('a violation is shown with its schedule', async () => {
   const result = await explored('litmus/install-2x1');
-  const text = exploreReport({
+  const violated = {
     ...result,
     ok: false,
     violations: [
@@ -275,6 +278,10 @@ test('a violation is shown with its schedule', async () => {
         steps: 9,
         preemptions: 1,
         times: 2,
+        program: [
+          { agent: 'one', operations: ['write 0x0'] },
+          { agent: 'two', operations: Array.from({ length: 9 }, (_, i) => `read ${i}`) },
+        ],
         timeline: {
           agents: ['one', 'two'],
           rows: [
@@ -284,10 +291,13 @@ test('a violation is shown with its schedule', async () => {
         },
       },
     ],
-  });
+  };
+  const text = exploreReport(violated, ' my.yaml --kvm 6.12');
   expect(text).toContain('VIOLATION deadlock: A waits\n');
   expect(text).toContain('in 2 schedules; this one has 9 steps and 1 preemption:\n');
-  expect(text).toContain('  faultline replay fl1:x\n  its last 2 steps:\n');
+  expect(text).toContain(
+    '  faultline replay fl1:x my.yaml --kvm 6.12\n  one: write 0x0\n  two: read 0, read 1, read 2, read 3, read 4, read 5, read 6, read 7 and 1 more\n  its last 2 steps:\n',
+  );
   const rows = text.split('\n').map((line) => line.trim().split(/ {2,}/u));
   expect(rows).toContainEqual(['step', 'one', 'two', 'switched because']);
   expect(rows).toContainEqual(['8', 'load64 entry: empty']);

@@ -48,6 +48,12 @@ test("sequential: every page in order, from the slot's base, then from the start
   expect(pagesOf(expand(twoSlots(5), patternOf({})))).toEqual(range(5));
 });
 
+test('of a program that is not whole each vCPU makes the accesses that it keeps', () => {
+  const program = patternOf({ touches: 7, kept: [[1, 2, 6], null, []] });
+  const pages = [0, 1, 2, 3].map((vcpu) => pagesOf(expand(twoSlots(5), program, vcpu)));
+  expect(pages).toEqual([[1, 2, 1], [0, 1, 2, 3, 4, 0, 1], [], [0, 1, 2, 3, 4, 0, 1]]);
+});
+
 test('strided: every so many pages, each turn one page later', () => {
   const accesses = expand(twoSlots(8), patternOf({ pattern: 'strided', stride: 3 }));
   expect(pagesOf(accesses)).toEqual([0, 3, 6, 1, 4, 7, 2, 5]);

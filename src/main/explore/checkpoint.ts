@@ -103,7 +103,7 @@ function documentOf({ identity, shard, bound, done, tally }: Checkpoint): Docume
     finalStates: [...tally.finalStates],
     failures: [...tally.failures.values()].map((failure) => ({
       ...failure,
-      schedule: formatSchedule({ scenario, seed, ...failure.schedule }),
+      schedule: formatSchedule({ scenario, seed, ...failure.schedule, rests: [] }),
     })),
   };
 }

@@ -140,7 +140,8 @@ async function explore(workload: string, flags: ExploreFlags, io: Output): Promi
   checkTogether(flags);
   const options = { ...optionsOf(flags), edits: await editsOf(flags) };
   const { perform } = await import('./tasks.ts');
-  return tell(await perform({ command: 'explore', workload, options }, io.signal), json, io);
+  const result = await perform({ command: 'explore', workload, options }, io.signal);
+  return tell(result, again(workload, flags), json, io);
 }
 
 export function addMerge(program: Command, io: Output, done: Done): void {
@@ -155,13 +156,29 @@ export function addMerge(program: Command, io: Output, done: Done): void {
       const json = new JsonOutput(flags.json);
       const options = { edits: await editsOf(flags) };
       const { perform } = await import('./tasks.ts');
-      done(tell(await perform({ command: 'merge', workload, files, options }), json, io));
+      const result = await perform({ command: 'merge', workload, files, options });
+      // A litmus without a VM has no generation, nor a number of vCPUs that could be asked for.
+      const { kvm, vcpus } = result;
+      const asked = kvm === null ? flags : { ...flags, kvm, vcpus };
+      done(tell(result, again(workload, asked), json, io));
     });
 }
 
-function tell(result: ExploreResult, json: JsonOutput, io: Output): boolean {
+/** Arguments of `replay` after the schedule: those by which the same scenario was meant. */
+function again(workload: string | null, { kvm, vcpus, edit }: Overrides & EditFlags): string {
+  const words = [
+    ...(workload === null ? [] : [workload]),
+    ...(kvm === undefined ? [] : ['--kvm', kvm]),
+    ...(vcpus === undefined ? [] : ['--vcpus', String(vcpus)]),
+    ...edit.flatMap((file) => ['--edit', file]),
+  ];
+  const quoted = words.map((word) => (/^[\w./-]+$/.test(word) ? word : `'${word}'`));
+  return quoted.map((word) => ` ${word}`).join('');
+}
+
+function tell(result: ExploreResult, replay: string, json: JsonOutput, io: Output): boolean {
   json.write(result, io);
-  if (!json.isStdout) io.stdout.write(exploreReport(result));
+  if (!json.isStdout) io.stdout.write(exploreReport(result, replay));
   checkStuck(result.violations);
   return result.ok;
 }
@@ -213,7 +230,7 @@ async function replay(
   const { perform } = await import('./tasks.ts');
   const result = await perform({ command: 'replay', schedule, workload, options }, io.signal);
   json.write(result, io);
-  if (!json.isStdout) io.stdout.write(replayReport(result));
+  if (!json.isStdout) io.stdout.write(replayReport(result, again(workload, flags)));
   checkStuck(result.violations);
   return result.ok;
 }

@@ -1,6 +1,8 @@
 /** `faultline explore`: a strategy on a workload until it comes to its end or a budget is spent. */
 import type { Failure } from '../../explore/failure.ts';
 import { minimise } from '../../explore/minimise.ts';
+import { reduce } from '../../explore/reduce.ts';
+import type { Remainder } from '../../explore/remainder.ts';
 import { formatSchedule } from '../../explore/schedule.ts';
 import { timelineOf } from '../../explore/timeline.ts';
 import type { Subject } from '../../explore/subject.ts';
@@ -19,11 +21,14 @@ import { ThisThread, WorkerThreads, type Crew } from './crew.ts';
 import { isExhaustive, isRandom, type ExploreOptions, type StrategyOptions } from './options.ts';
 import { explorePart, nowMs, STEPS_OF_ONE_MAX, type PartReport } from './part-runner.ts';
 import { isDivisible, partsOf, undivided, type Parts } from './parts.ts';
+import { leftOf } from './reduced.ts';
 import { Survey } from './survey.ts';
 import { loadTarget, type Target } from './target.ts';
 
 /** What making one schedule simpler may spend. */
-const MINIMISE = { schedules: 1000, stepsOfOne: STEPS_OF_ONE_MAX };
+const MINIMISE = { schedules: 1000, steps: 2_000_000, stepsOfOne: STEPS_OF_ONE_MAX };
+/** What making its program smaller may spend. */
+const REDUCE = { schedules: 1000, steps: 2_000_000, searches: 20 };
 /** An exploration that is over within so many executions is not divided. */
 const UNDIVIDED_MAX = 2000;
 /** Parts for each worker, at least: below that starting it costs more than it saves. */
@@ -50,16 +55,16 @@ export async function exploreWorkload(
   const subject = target.subjectOf(options.seed);
   const surveyed = await survey(workload, target, subject, options, signal);
   const seconds = (nowMs() - since) / 1000;
-  return { ...resultOf(target, subject, options, surveyed), seconds, environment: before };
+  return { ...resultOf(target, options, surveyed), seconds, environment: before };
 }
 
 /** The result, without how long it took. */
 export function resultOf(
-  { name, kvm, vcpus, hash }: Target,
-  subject: Subject,
+  target: Target,
   { strategy, seed }: StrategyOptions,
   { tally, bound, stopped }: Surveyed,
 ): Omit<ExploreResult, 'seconds' | 'environment'> {
+  const { name, kvm, vcpus } = target;
   return {
     schema: 'faultline.explore/1',
     ok: tally.failures.size === 0,
@@ -78,9 +83,7 @@ export function resultOf(
     finalStates: tally.finalStates.size,
     steps: tally.steps,
     preemptions: tally.preemptions,
-    violations: [...tally.failures.values()].map((failure) =>
-      explained(subject, minimise(subject, failure, MINIMISE), hash, seed),
-    ),
+    violations: [...tally.failures.values()].map((failure) => simplest(target, failure, seed)),
   };
 }
 
@@ -221,26 +224,36 @@ export function checkSame(file: string, one: Identity, other: Identity): void {
   }
 }
 
-/** The same, and what happens in it. */
-function explained(
-  subject: Subject,
-  failure: Failure,
-  scenario: string,
-  seed: number,
-): ExploreViolation {
-  const timeline = timelineOf(subject, failure.schedule);
-  return { ...violationOf(failure, scenario, seed), timeline };
+/** A failure of few preemptions and operations, and what happens in it. Each subject is made when it is explored: the last one is. */
+function simplest(target: Target, failure: Failure, seed: number): ExploreViolation {
+  const simple = minimise(target.subjectOf(seed), failure, MINIMISE);
+  const whole = {
+    programs: target.programsOf(seed),
+    subjectOf: (rests: readonly Remainder[]) => target.subjectOf(seed, rests),
+  };
+  const reduced = reduce(whole, simple, REDUCE);
+  const subject = target.subjectOf(seed, reduced.rests);
+  const simpler = minimise(subject, reduced.failure, MINIMISE);
+  const timeline = timelineOf(subject, simpler.schedule);
+  return { ...violationOf(simpler, target, seed, reduced.rests), timeline };
 }
 
-/** A failure with the schedule that shows it again. */
-export function violationOf(failure: Failure, scenario: string, seed: number): ExploreViolation {
+/** A failure with the schedule that shows it again; `rests`: what is left of programs that are not whole. */
+export function violationOf(
+  failure: Failure,
+  { hash, programsOf, agentName }: Target,
+  seed: number,
+  rests: readonly Remainder[],
+): ExploreViolation {
   const { verdict, message, schedule, preemptions, times } = failure;
+  const { agents, choices } = schedule;
   return {
     verdict,
     message,
-    schedule: formatSchedule({ scenario, seed, ...schedule }),
-    steps: schedule.agents.length,
+    schedule: formatSchedule({ scenario: hash, seed, agents, choices, rests }),
+    steps: agents.length,
     preemptions,
     times,
+    program: leftOf(programsOf(seed), rests, agentName),
   };
 }

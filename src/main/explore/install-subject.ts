@@ -2,6 +2,7 @@
 import { attach } from '#port';
 import type { AgentSpec } from '../../engine/execution.ts';
 import type { ExploreMemory } from '../../engine/explore-memory.ts';
+import type { Program, Remainder } from '../../explore/remainder.ts';
 import { findingsOf, type Subject } from '../../explore/subject.ts';
 import {
   installBytes,
@@ -18,12 +19,14 @@ export class InstallSubject implements Subject {
   readonly hasDaemons = false;
   readonly judge: Subject['judge'] = findingsOf;
   readonly #litmus: InstallLitmus;
+  readonly #rests: readonly Remainder[];
   readonly #memory: ExploreMemory;
 
-  constructor(litmus: InstallLitmus) {
+  constructor(litmus: InstallLitmus, rests: readonly Remainder[] = []) {
     const bytes = Math.ceil(installBytes(litmus) / PAGE_BYTES) * PAGE_BYTES;
     const memory = { buffer: new ArrayBuffer(bytes) };
     this.#litmus = litmus;
+    this.#rests = rests;
     this.#memory = attach({ memory, seed: 0, statistics: 0, stop: 0 });
     this.#memory.baseline();
     this.words = this.#memory.words;
@@ -33,13 +36,27 @@ export class InstallSubject implements Subject {
   begin(): AgentSpec[] {
     this.#memory.restore();
     return Array.from({ length: this.agents }, (_, thread) => ({
-      name: `thread ${thread}`,
+      name: threadName(thread),
       statistics: 0,
-      start: () => installThread(this.#litmus, thread),
+      start: () => installThread(thread, this.#faultsOf(thread)),
     }));
   }
 
   finalState(): string {
     return installState(this.#litmus);
   }
+
+  #faultsOf(thread: number): readonly number[] {
+    const rest = this.#rests.find(({ agent }) => agent === thread);
+    return rest?.kept ?? [...Array(this.#litmus.faults).keys()];
+  }
+}
+
+export function threadName(thread: number): string {
+  return `thread ${thread}`;
+}
+
+export function installPrograms({ threads, faults }: InstallLitmus): readonly Program[] {
+  const operations = Array.from({ length: faults }, (_, fault) => `fault ${fault}`);
+  return Array.from({ length: threads }, (_, agent) => ({ phase: 0, agent, operations }));
 }

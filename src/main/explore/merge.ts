@@ -29,9 +29,8 @@ export function mergeCheckpoints(
     );
   const tally = new Tally();
   for (const checkpoint of all) tally.add(checkpoint.tally);
-  const subject = target.subjectOf(identity.seed);
   const surveyed = { tally, bound: first.bound, stopped: endOf(all) };
-  return { ...resultOf(target, subject, identity, surveyed), seconds: 0, environment: before };
+  return { ...resultOf(target, identity, surveyed), seconds: 0, environment: before };
 }
 
 /** All of one exploration, and every shard once. */

@@ -29,7 +29,7 @@ export function replaySchedule(
   const target = targetOf(schedule, workload, options);
   const explorer = replayed(schedule, target, options.continueSeed);
   const violations = [...explorer.failures.values()].map((failure) =>
-    violationOf(failure, schedule.scenario, schedule.seed),
+    violationOf(failure, target, schedule.seed, schedule.rests),
   );
   return {
     schema: 'faultline.replay/1',
@@ -69,11 +69,12 @@ function targetOf(schedule: Schedule, workload: string | null, overrides: Overri
 /** The scenario that has a hash, of all that come with faultline, in every generation. */
 function shippedTarget(hash: string, { vcpus, kvm, edits }: Overrides): Target {
   const profiles = kvm === undefined ? (Object.keys(PROFILES) as ProfileName[]) : [kvm];
-  const litmus = shippedLitmus().map((name) => ({ name, overrides: { edits } }));
-  const others = shippedWorkloads().flatMap((name) =>
-    profiles.map((profile) => ({ name, overrides: { vcpus, kvm: profile, edits } })),
+  // Litmus files without a VM are of no generation.
+  const each = [{ edits }, ...profiles.map((profile) => ({ vcpus, kvm: profile, edits }))];
+  const all = [...shippedLitmus(), ...shippedWorkloads()].flatMap((name) =>
+    each.map((overrides) => ({ name, overrides })),
   );
-  for (const { name, overrides } of [...litmus, ...others]) {
+  for (const { name, overrides } of all) {
     const target = tried(name, overrides);
     if (target?.hash === hash) return target;
   }
@@ -94,7 +95,7 @@ function replayed(schedule: Schedule, target: Target, continueSeed: number | nul
   const after = continueSeed === null ? null : new RandomScheduler(continueSeed);
   const limits = { schedules: 1, steps: Number.POSITIVE_INFINITY, stepsOfOne: STEPS_OF_ONE_MAX };
   const explorer = new Explorer(
-    target.subjectOf(schedule.seed),
+    target.subjectOf(schedule.seed, schedule.rests),
     new Replay(schedule, after),
     limits,
   );

@@ -1,5 +1,6 @@
 /** What a WORKLOAD argument means for exploring: a litmus or a workload, and the hash by which its schedules know it. */
 import { createHash } from 'node:crypto';
+import type { Program, Remainder } from '../../explore/remainder.ts';
 import type { Subject } from '../../explore/subject.ts';
 import type { ProfileName } from '../../kvm/profile.ts';
 import type { SourceEdit } from '../edits.ts';
@@ -7,8 +8,9 @@ import { displayName, findWorkload, readText } from '../input-file.ts';
 import { UserError } from '../user-error.ts';
 import { loadWorkload } from '../workload/workload.ts';
 import { YamlSource } from '../yaml-source.ts';
-import { InstallSubject } from './install-subject.ts';
+import { InstallSubject, installPrograms, threadName } from './install-subject.ts';
 import { isLitmus, litmusOf } from './litmus-file.ts';
+import { agentNames, programsOf, reducedScenario } from './reduced.ts';
 import { VmSubject } from './vm-subject.ts';
 
 /** Goes up when the same scenario and schedule come to mean another execution. */
@@ -30,8 +32,12 @@ export interface Target {
   readonly vcpus: number;
   /** Of all that decides about an execution but its schedule and seed: 8 hexadecimal digits. */
   readonly hash: string;
-  /** `seed`: of what is random in the scenario itself. */
-  readonly subjectOf: (seed: number) => Subject;
+  /** `seed`: of what is random in the scenario itself; `rests`: of programs that are not whole. */
+  readonly subjectOf: (seed: number, rests?: readonly Remainder[]) => Subject;
+  /** What its agents do, as operations that can be left out. */
+  readonly programsOf: (seed: number) => readonly Program[];
+  /** What reports call an agent. */
+  readonly agentName: (agent: number) => string;
 }
 
 /** @throws UserError about the argument, the file or the first field that is wrong. */
@@ -46,7 +52,9 @@ export function loadTarget(argument: string, overrides: Overrides): Target {
     kvm,
     vcpus,
     hash: hashOf(scenario, overrides),
-    subjectOf: (seed) => new VmSubject(scenario, seed),
+    subjectOf: (seed, rests = []) => new VmSubject(reducedScenario(scenario, rests), seed),
+    programsOf: (seed) => programsOf(scenario, seed),
+    agentName: agentNames(scenario),
   };
 }
 
@@ -58,7 +66,15 @@ function litmusTarget(source: YamlSource, overrides: Overrides): Target {
   }
   const { name, threads, faults } = litmus;
   const hash = hashOf({ scenario: litmus.scenario, threads, faults }, overrides);
-  return { name, kvm: null, vcpus: threads, hash, subjectOf: () => new InstallSubject(litmus) };
+  return {
+    name,
+    kvm: null,
+    vcpus: threads,
+    hash,
+    subjectOf: (_, rests) => new InstallSubject(litmus, rests),
+    programsOf: () => installPrograms(litmus),
+    agentName: threadName,
+  };
 }
 
 function hashOf(scenario: object, { edits = [] }: Overrides): string {

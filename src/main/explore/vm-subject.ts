@@ -17,8 +17,9 @@ import { mainAgent } from '../../workers/layout.ts';
 import type { Phase, Scenario } from '../../workers/scenario.ts';
 import { runPhase } from '../../workers/single-phase.ts';
 import { EventCheckers } from '../event-checkers.ts';
+import { EventCheckers } from '../event-checkers.ts';
 import { agentsOf, agentsOfRun } from '../run-explore.ts';
-import { joinSharedWorld, type SharedWorld } from '../shared-world.ts';
+import { joinSharedWorld, ownMemory, type SharedWorld } from '../shared-world.ts';
 import { descriptorText } from './descriptor-text.ts';
 import { StuckError, UserError } from '../user-error.ts';
 import { findingsIn } from '../violations.ts';
@@ -42,7 +43,7 @@ export class VmSubject implements Subject {
 
   /** @throws UserError if the scenario does not fit, StuckError if its set-up does not end. */
   constructor(scenario: Scenario, seed: number) {
-    this.#outside = createSharedWorld(scenario);
+    this.#outside = createSharedWorld(scenario, ownMemory);
     this.#shared = joinSharedWorld(scenario, this.#outside.memory);
     this.#seed = seed;
     this.words = this.#shared.explore.words;
