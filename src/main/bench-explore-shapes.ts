@@ -60,6 +60,7 @@ function checkerOfNoTables(): TableChecker {
     tables: { zone, roots: [], startLevel: 0, rootPages: 1, initial: [] },
     cpus: { at: 0, bytes: 4 },
     sharedEdits: 'store',
+    names: { agent: String, lock: () => null, entry: () => '' },
   });
 }
 

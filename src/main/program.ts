@@ -24,7 +24,6 @@ import { StuckError, UserError } from './user-error.ts';
 import { welcome } from './welcome.ts';
 import { loadEditedWorkload } from './workload/workload.ts';
 import { vcpusMax } from './workload/schema.ts';
-import type { YamlSource } from './yaml-source.ts';
 
 /** What the process returns; 130 is what shells use for a program that Ctrl-C ended. */
 export const exitStatus = {

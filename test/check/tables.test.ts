@@ -51,5 +51,5 @@ test('after a reset the model has what an execution begins with, whatever anothe
   expect(tables.pageAt(2 * PAGE).references).toBe(0);
   // What comes next is as it was the first time.
   tables.store(0, entryOf(2), 0, 1);
-  expect(tables.walk(ROOT, 0)).toEqual({ lo: 0, hi: 0, level: 3 });
+  expect(tables.walk(ROOT, 0)).toEqual({ at: 2 * PAGE, lo: 0, hi: 0, level: 3 });
 });

@@ -218,14 +218,14 @@ describe('a range', () => {
     ['5.18', [GIB, 32 * MIB, 512 * MIB]],
     ['6.12', [GIB, 32 * MIB, 512 * MIB]],
   ] as const)('of %s has chunks of the root or of the largest block', (kvm, bytes) => {
-    const chunks = [12, 14, 16].map((pageShift) => {
+    const found = [12, 14, 16].map((pageShift) => {
       const machine = { ...PLAIN_4K, pageShift };
       const slots = [{ base: RAM, bytes: MIB, logging: false }];
       const lab = new Lab({ kvm, machine, ipaBits: 48, slots });
       const pgt = drive(lab.world.vm.pgt()) as Stage2Pgtable;
       return PROFILES[kvm].stage2.chunkBytes(pgt);
     });
-    expect(chunks).toEqual(bytes);
+    expect(found).toEqual(bytes);
   });
 });
 

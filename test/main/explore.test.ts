@@ -99,7 +99,7 @@ describe('explore', () => {
     ['litmus/translation', '5.10', 66],
     ['litmus/permission', '5.10', 564],
     ['litmus/permission', 'legacy', 250],
-    ['litmus/permission', '6.12', 58],
+    ['litmus/permission', '6.12', 42],
   ])('%s, with the real fault handler of %s, to the end', async (workload, kvm, traces) => {
     expect(await explored(workload, '--kvm', kvm)).toMatchObject({
       ok: true,

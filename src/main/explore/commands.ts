@@ -19,6 +19,7 @@ import type { ExploreResult, ExploreViolation } from '../result.ts';
 import type { Output } from '../run-options.ts';
 import { StuckError, UserError } from '../user-error.ts';
 import { vcpusMax } from '../workload/schema.ts';
+import { workloadSource } from '../workload/source.ts';
 import type { Budget, ExploreOptions, Shard, StrategyName } from './options.ts';
 import type { Overrides } from './target.ts';
 
@@ -138,7 +139,7 @@ function withScenarioFlags(command: Command): Command {
 async function explore(workload: string, flags: ExploreFlags, io: Output): Promise<boolean> {
   const json = new JsonOutput(flags.json);
   checkTogether(flags);
-  const options = { ...optionsOf(flags), edits: await editsOf(flags) };
+  const options = { ...optionsOf(flags), edits: await editsIn(workload, flags) };
   const { perform } = await import('./tasks.ts');
   const result = await perform({ command: 'explore', workload, options }, io.signal);
   return tell(result, again(workload, flags), json, io);
@@ -154,7 +155,7 @@ export function addMerge(program: Command, io: Output, done: Done): void {
     .option('--json <file>', 'write the result as JSON (- is standard output)')
     .action(async (workload: string, files: readonly string[], flags: MergeFlags) => {
       const json = new JsonOutput(flags.json);
-      const options = { edits: await editsOf(flags) };
+      const options = { edits: await editsIn(workload, flags) };
       const { perform } = await import('./tasks.ts');
       const result = await perform({ command: 'merge', workload, files, options });
       // A litmus without a VM has no generation, nor a number of vCPUs that could be asked for.
@@ -162,6 +163,11 @@ export function addMerge(program: Command, io: Output, done: Done): void {
       const asked = kvm === null ? flags : { ...flags, kvm, vcpus };
       done(tell(result, again(workload, asked), json, io));
     });
+}
+
+/** Those of the workload, then those of the flags. */
+async function editsIn(workload: string | null, flags: EditFlags): Promise<Overrides['edits']> {
+  return await editsOf(flags, workload === null ? null : workloadSource(workload).edited);
 }
 
 /** Arguments of `replay` after the schedule: those by which the same scenario was meant. */
@@ -176,9 +182,9 @@ function again(workload: string | null, { kvm, vcpus, edit }: Overrides & EditFl
   return quoted.map((word) => ` ${word}`).join('');
 }
 
-function tell(result: ExploreResult, replay: string, json: JsonOutput, io: Output): boolean {
+function tell(result: ExploreResult, how: string, json: JsonOutput, io: Output): boolean {
   json.write(result, io);
-  if (!json.isStdout) io.stdout.write(exploreReport(result, replay));
+  if (!json.isStdout) io.stdout.write(exploreReport(result, how));
   checkStuck(result.violations);
   return result.ok;
 }
@@ -226,7 +232,12 @@ async function replay(
 ): Promise<boolean> {
   const json = new JsonOutput(flags.json);
   const continueSeed = flags.continue === true ? flags.seed : null;
-  const options = { vcpus: flags.vcpus, kvm: flags.kvm, edits: await editsOf(flags), continueSeed };
+  const options = {
+    vcpus: flags.vcpus,
+    kvm: flags.kvm,
+    edits: await editsIn(workload, flags),
+    continueSeed,
+  };
   const { perform } = await import('./tasks.ts');
   const result = await perform({ command: 'replay', schedule, workload, options }, io.signal);
   json.write(result, io);

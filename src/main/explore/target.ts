@@ -4,9 +4,9 @@ import type { Program, Remainder } from '../../explore/remainder.ts';
 import type { Subject } from '../../explore/subject.ts';
 import type { ProfileName } from '../../kvm/profile.ts';
 import type { SourceEdit } from '../edits.ts';
-import { displayName, findWorkload, readText } from '../input-file.ts';
 import { UserError } from '../user-error.ts';
-import { loadWorkload } from '../workload/workload.ts';
+import { workloadSource } from '../workload/source.ts';
+import { loadEditedWorkload } from '../workload/workload.ts';
 import { YamlSource } from '../yaml-source.ts';
 import { InstallSubject, installPrograms, threadName } from './install-subject.ts';
 import { isLitmus, litmusOf } from './litmus-file.ts';
@@ -42,10 +42,9 @@ export interface Target {
 
 /** @throws UserError about the argument, the file or the first field that is wrong. */
 export function loadTarget(argument: string, overrides: Overrides): Target {
-  const file = findWorkload(argument);
-  const source = new YamlSource(displayName(file), readText(file));
+  const { source } = workloadSource(argument);
   if (isLitmus(source)) return litmusTarget(source, overrides);
-  const scenario = loadWorkload(argument, { ...overrides, explore: true });
+  const { scenario } = loadEditedWorkload(argument, { ...overrides, explore: true });
   const { name, kvm, vcpus } = scenario;
   return {
     name,

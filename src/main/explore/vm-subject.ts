@@ -17,7 +17,6 @@ import { mainAgent } from '../../workers/layout.ts';
 import type { Phase, Scenario } from '../../workers/scenario.ts';
 import { runPhase } from '../../workers/single-phase.ts';
 import { EventCheckers } from '../event-checkers.ts';
-import { EventCheckers } from '../event-checkers.ts';
 import { agentsOf, agentsOfRun } from '../run-explore.ts';
 import { joinSharedWorld, ownMemory, type SharedWorld } from '../shared-world.ts';
 import { descriptorText } from './descriptor-text.ts';
