@@ -15,7 +15,6 @@ import {
   add32,
   barrier,
   cas32,
-  event,
   load32,
   read32,
   signalAdd32,
@@ -25,9 +24,8 @@ import {
   type Op,
   type Word,
 } from '#port';
-import { EventKind, LockMode } from '../engine/events.ts';
-import { LockAccount, type ReadWriteStatistics } from './lock-account.ts';
 import { mightSleep } from './might-sleep.ts';
+import { Sections, type SectionOptions } from './sections.ts';
 import { LINE_BYTES } from './turn-slots.ts';
 
 /** Bit 0 of an agent's word: inside a section; above, sections that ended. */
@@ -41,7 +39,8 @@ export interface Reclaimer {
   reclaim(head: Word): Op<void>;
 }
 
-export class Rcu {
+export class Rcu extends Sections {
+  readonly kind = 'RCU';
   /** The newest of the records that wait for a daemon, linked to the one before it. */
   readonly #newest: Word;
   /** Monotone: records that are about to wait; waitable: records that wait, or did, behind it {@link RETIRED}; waitable: records reclaimed. */
@@ -52,25 +51,14 @@ export class Rcu {
   readonly #sections: Word;
   readonly #agents: number;
   readonly #agent: number;
-  readonly #reads: LockAccount;
-  readonly #synchronizes: LockAccount;
-  #depth = 0;
 
   /** Bytes of shared memory for up to `agents` agents. */
   static bytes(agents: number): number {
     return (4 + agents) * LINE_BYTES;
   }
 
-  /**
-   * `at`: zeroed memory of `Rcu.bytes(agents)` bytes, aligned to a line; `agent`: 0 to `agents - 1`. In the statistics a read is an
-   * outermost section, a write one `synchronize`, which has no hold.
-   */
-  constructor(options: {
-    readonly at: Word;
-    readonly agents: number;
-    readonly agent: number;
-    readonly statistics: ReadWriteStatistics;
-  }) {
+  constructor(options: SectionOptions) {
+    super(options);
     this.#newest = options.at;
     this.#called = options.at + LINE_BYTES;
     this.#queued = options.at + 2 * LINE_BYTES;
@@ -78,8 +66,6 @@ export class Rcu {
     this.#sections = options.at + 4 * LINE_BYTES;
     this.#agents = options.agents;
     this.#agent = options.agent;
-    this.#reads = new LockAccount(options.statistics.read);
-    this.#synchronizes = new LockAccount(options.statistics.write);
   }
 
   /**
@@ -87,31 +73,14 @@ export class Rcu {
    * word. One of the two sees the other.
    */
   *readLock(): Op<void> {
-    this.#depth++;
-    if (this.#depth > 1) return;
+    if (!this.enter()) return;
     yield* signalAdd32(this.#sectionsOf(this.#agent), 1, Order.full);
-    this.#reads.acquired();
-    event(EventKind.lockAcquired, this.#newest, 0, LockMode.shared);
+    this.opened();
   }
 
   /** Release: the section's accesses come before what is freed after it. Pairs with the wait in `synchronize`. */
   *readUnlock(): Op<void> {
-    this.assertHeld();
-    this.#depth--;
-    if (this.#depth > 0) return;
-    this.#reads.released();
-    event(EventKind.lockReleased, this.#newest, 0, LockMode.shared);
-    yield* signalAdd32(this.#sectionsOf(this.#agent), 1, Order.release);
-  }
-
-  /** Inside a read section. */
-  assertHeld(): void {
-    if (this.#depth === 0) throw new Error('RCU read section is not open');
-  }
-
-  /** In a quiescent state: before an agent sleeps or enters the guest. */
-  assertQuiescent(): void {
-    if (this.#depth > 0) throw new Error('RCU read section is open');
+    if (this.leave()) yield* signalAdd32(this.#sectionsOf(this.#agent), 1, Order.release);
   }
 
   /**
@@ -124,10 +93,7 @@ export class Rcu {
     for (let agent = 0; agent < this.#agents; agent++) {
       yield* this.#awaitSection(this.#sectionsOf(agent));
     }
-    this.#synchronizes.waited();
-    this.#synchronizes.passed();
-    event(EventKind.lockAcquired, this.#newest, 0, LockMode.exclusive);
-    event(EventKind.lockReleased, this.#newest, 0, LockMode.exclusive);
+    this.synchronized();
   }
 
   /**
@@ -204,7 +170,7 @@ export class Rcu {
   *#awaitSection(sections: Word): Op<void> {
     const begun = yield* load32(sections, Order.acquire);
     if ((begun & INSIDE) === 0) return;
-    this.#synchronizes.waits();
+    this.synchronizes.waits();
     let seen = begun;
     while (seen === begun) {
       yield* wait(sections, begun);

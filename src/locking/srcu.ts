@@ -12,7 +12,6 @@ import {
   Barrier,
   Order,
   barrier,
-  event,
   load32,
   signal32,
   store32,
@@ -20,8 +19,7 @@ import {
   type Op,
   type Word,
 } from '#port';
-import { EventKind, LockMode } from '../engine/events.ts';
-import { LockAccount, type ReadWriteStatistics } from './lock-account.ts';
+import { Sections, type SectionOptions } from './sections.ts';
 import { TicketQueue } from './ticket-queue.ts';
 import { LINE_BYTES } from './turn-slots.ts';
 
@@ -30,7 +28,8 @@ const OUTSIDE = 0;
 const INSIDE = 1;
 const FLAG_BYTES = 8;
 
-export class Srcu {
+export class Srcu extends Sections {
+  readonly kind = 'SRCU';
   /** 0 or 1: where new sections are flagged. */
   readonly #index: Word;
   /** A line for each agent: two waitable flags. */
@@ -39,9 +38,6 @@ export class Srcu {
   readonly #agent: number;
   /** Grace periods pass one after the other. */
   readonly #periods: TicketQueue;
-  readonly #reads: LockAccount;
-  readonly #synchronizes: LockAccount;
-  #depth = 0;
   /** The flag of the open section. */
   #flag: Word = 0;
 
@@ -50,23 +46,13 @@ export class Srcu {
     return (1 + agents) * LINE_BYTES + TicketQueue.bytes(agents);
   }
 
-  /**
-   * `at`: zeroed memory of `Srcu.bytes(agents)` bytes, aligned to a line; `agent`: 0 to `agents - 1`. In the statistics a read is an
-   * outermost section, a write one `synchronize`, which has no hold.
-   */
-  constructor(options: {
-    readonly at: Word;
-    readonly agents: number;
-    readonly agent: number;
-    readonly statistics: ReadWriteStatistics;
-  }) {
+  constructor(options: SectionOptions) {
+    super(options);
     this.#index = options.at;
     this.#flags = options.at + LINE_BYTES;
     this.#agents = options.agents;
     this.#agent = options.agent;
     this.#periods = new TicketQueue(this.#flags + options.agents * LINE_BYTES, options.agents);
-    this.#reads = new LockAccount(options.statistics.read);
-    this.#synchronizes = new LockAccount(options.statistics.write);
   }
 
   /**
@@ -75,28 +61,16 @@ export class Srcu {
    * reader uses what is freed.
    */
   *readLock(): Op<void> {
-    this.#depth++;
-    if (this.#depth > 1) return;
+    if (!this.enter()) return;
     const index = yield* load32(this.#index, Order.once);
     this.#flag = this.#flagOf(this.#agent, index);
     yield* signal32(this.#flag, INSIDE, Order.full);
-    this.#reads.acquired();
-    event(EventKind.lockAcquired, this.#index, 0, LockMode.shared);
+    this.opened();
   }
 
   /** Pairs with the wait in `synchronize`; release: the section's accesses come before what the updater frees. */
   *readUnlock(): Op<void> {
-    this.assertHeld();
-    this.#depth--;
-    if (this.#depth > 0) return;
-    this.#reads.released();
-    event(EventKind.lockReleased, this.#index, 0, LockMode.shared);
-    yield* signal32(this.#flag, OUTSIDE, Order.release);
-  }
-
-  /** Inside a read section. */
-  assertHeld(): void {
-    if (this.#depth === 0) throw new Error('SRCU read section is not open');
+    if (this.leave()) yield* signal32(this.#flag, OUTSIDE, Order.release);
   }
 
   /**
@@ -107,17 +81,14 @@ export class Srcu {
    * returns; the reader raises its flag under 0 and loads the pointer; the next `synchronize` turns to 0 and looks under 1 only.
    */
   *synchronize(): Op<void> {
-    if (this.#depth > 0) throw new Error('SRCU grace period awaited in a read section');
-    yield* this.#periods.enter(this.#synchronizes);
+    this.assertQuiescent();
+    yield* this.#periods.enter(this.synchronizes);
     yield* barrier(Barrier.dmb);
     const index = yield* load32(this.#index, Order.once);
     yield* this.#drain(1 - index);
     yield* store32(this.#index, 1 - index, Order.full);
     yield* this.#drain(index);
-    this.#synchronizes.waited();
-    this.#synchronizes.passed();
-    event(EventKind.lockAcquired, this.#index, 0, LockMode.exclusive);
-    event(EventKind.lockReleased, this.#index, 0, LockMode.exclusive);
+    this.synchronized();
     yield* this.#periods.leave();
   }
 
@@ -126,7 +97,7 @@ export class Srcu {
       const flag = this.#flagOf(agent, index);
       let seen = yield* load32(flag, Order.acquire);
       while (seen !== OUTSIDE) {
-        this.#synchronizes.waits();
+        this.synchronizes.waits();
         yield* wait(flag, seen);
         seen = yield* load32(flag, Order.acquire);
       }
