@@ -1,7 +1,6 @@
 /** Runs on worker threads: one per agent. */
 import { Stop } from '../engine/port.ts';
 import { Order, drive, store32 } from '#port';
-import { nameOf } from '../workers/agents.ts';
 import { mainAgent } from '../workers/layout.ts';
 import type { Duration } from '../workers/rounds.ts';
 import type { Scenario } from '../workers/scenario.ts';
@@ -12,7 +11,7 @@ import type { RunOptions } from './run-options.ts';
 import type { EventFinding } from './event-checkers.ts';
 import type { SeedRunner } from './seed-runner.ts';
 import { bindSharedWorld, createSharedWorld, type SharedWorld } from './shared-world.ts';
-import { heldLocks, lockHands } from './stuck-locks.ts';
+import { heldLocks, lockHands, whoOf } from './stuck-locks.ts';
 import { StuckError, UserError, WorkerDied } from './user-error.ts';
 
 /** How often the main thread looks at a run, milliseconds. */
@@ -91,8 +90,7 @@ function stop({ layout }: SharedWorld): void {
 function withHolder(death: WorkerDied, shared: SharedWorld): StuckError {
   const held = heldLocks(shared, death.task);
   if (held.length === 0) return death;
-  const holder = nameOf(shared.layout, death.task);
-  return new StuckError(`${death.message}; ${holder} held ${held.join(', ')}`, {
+  return new StuckError(`${death.message}; ${whoOf(shared, death.task)} held ${held.join(', ')}`, {
     cause: death.cause,
   });
 }

@@ -2,7 +2,7 @@
 import { BUCKETS } from '../engine/histogram.ts';
 import type { EngineMemory } from '../engine/port.ts';
 import { nameOf } from '../workers/agents.ts';
-import { mainAgent, statisticsOf, type Layout } from '../workers/layout.ts';
+import { mainAgent, statisticsOf, vmOfAgent, type Layout } from '../workers/layout.ts';
 import { LOCK_ROWS, type LockRow } from './lock-rows.ts';
 
 /** What the messages need of a run. */
@@ -23,6 +23,12 @@ export function heldLocks(run: StoppedRun, agent: number): string[] {
   return namesOf(({ at }) => words[at.acquisitions / 4] !== words[at.releases / 4]);
 }
 
+/** An agent, with its VM, whose locks it takes, where that is not the first. */
+export function whoOf({ layout }: StoppedRun, agent: number): string {
+  const vm = vmOfAgent(layout, agent);
+  return vm === 0 ? nameOf(layout, agent) : `${nameOf(layout, agent)} (VM ${vm})`;
+}
+
 /** What an agent waits for. */
 function awaitedLocks(run: StoppedRun, agent: number): string[] {
   const words = wordsOf(run, agent);
@@ -39,7 +45,7 @@ function handsOf(run: StoppedRun, agent: number): string {
     ...(held.length > 0 ? [`holds ${held.join(', ')}`] : []),
     ...(awaited.length > 0 ? [`waits for ${awaited.join(', ')}`] : []),
   ];
-  return does.length > 0 ? `; ${nameOf(run.layout, agent)} ${does.join(' and ')}` : '';
+  return does.length > 0 ? `; ${whoOf(run, agent)} ${does.join(' and ')}` : '';
 }
 
 /** An agent's statistics block, and what follows it. */
