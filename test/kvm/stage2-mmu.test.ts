@@ -11,12 +11,14 @@ import type { Vm } from '../../src/kvm/vm.ts';
 import { PLAIN_4K } from '../../src/machine/shape.ts';
 import { MISS } from '../../src/machine/translation-array.ts';
 import { stage2Map } from '../../src/pgtable/parallel/map.ts';
+import type { Outcome } from '../../src/pgtable/outcome.ts';
 import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
 import { WalkFlag } from '../../src/pgtable/walker.ts';
 import { runDaemon } from '../../src/workers/agents.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
-import { Guest, Lab, MIB, only, PAGE, RAM, type Seen } from '../support/lab.ts';
+import type { World } from '../../src/workers/world.ts';
+import { Guest, Lab, MIB, only, PAGE, RAM, type PathEntry, type Seen } from '../support/lab.ts';
 
 const IPA = 0x4020_0000;
 /** A word of nobody. */
@@ -160,4 +162,41 @@ test('a table that a block replaced waits for the end of the walks that may be i
   expect(lab.used('tables')).toBe(used - 1);
   // The walk of the detached table is none of the live one.
   expect(only(events, EventKind.walkBegin)).toHaveLength(1);
+});
+
+test('who swaps a page into a table that was just replaced hurts nobody: it goes with the table', () => {
+  const lab = new Lab({ kvm: '6.12' });
+  const guest = new Guest(lab, 0);
+  drive(guest.touch(IPA, 'write'));
+  const used = lab.used('tables');
+  const entry = (lab.path(IPA).at(-1) as PathEntry).at + 8;
+  const [blocker, mapper, daemon] = [lab.view(0), lab.view(1), lab.view(2)];
+  drive(daemon.tablesRcu.retire());
+  const outcomes: Outcome[] = [];
+  function* map({ vm }: World, ipa: number, size: number): Op<void> {
+    const pgt = (yield* vm.pgt()) as Stage2Pgtable;
+    const request = { ipa, size, phys: GUEST_RAM_BASE, prot: Prot.r, cache: null };
+    const flags = WalkFlag.shared | WalkFlag.handleFault;
+    yield* locked(vm, 'read', function* walk() {
+      outcomes.push(yield* stage2Map(pgt, { ...request, flags }));
+    });
+  }
+  const script = new Scripted([
+    { agent: 1, until: ({ kind, at }) => kind === EventKind.cas64 && at === entry },
+    { agent: 0, toEnd: true },
+    // It has the table, and waits for the mapper's section.
+    { agent: 2, toEnd: true },
+    { agent: 1, toEnd: true },
+  ]);
+  const events = lab.run(script, [
+    () => map(blocker, IPA, 2 * MIB),
+    () => map(mapper, IPA + PAGE, PAGE),
+    () => runDaemon(daemon),
+  ]);
+  expect(outcomes).toEqual(['ok', 'ok']);
+  expect(lab.leaf(IPA).level).toBe(2);
+  const story = events.filter(({ kind, at }) => at === entry || kind === EventKind.frameFree);
+  const kinds = [EventKind.cas64, EventKind.store64, EventKind.frameFree] as readonly number[];
+  expect(story.map(({ kind }) => kind).filter((kind) => kinds.includes(kind))).toEqual(kinds);
+  expect(lab.used('tables')).toBe(used - 1);
 });
