@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { ProfileName } from '../../src/kvm/profile.ts';
 import { PROFILES } from '../../src/kvm/profile.ts';
 import type { Phys } from '../../src/machine/address.ts';
+import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import { Guest, Lab, PAGE, RAM, only } from '../support/lab.ts';
 import { EventKind } from '../../src/engine/events.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
@@ -104,6 +105,19 @@ describe.each(ALL)('%s', (kvm) => {
     logging.outcome = 'ok';
     logging.handle(AT, { write: true, fsc: PERMISSION_L2 });
     expect(logging.mapping?.size).toBe(PAGE);
+  });
+
+  test('how many leaves are aged', () => {
+    const lab = new Lab({ kvm });
+    const guest = new Guest(lab, 0);
+    for (const ipa of [RAM, RAM + PAGE]) drive(guest.touch(ipa, 'write'));
+    const { vm } = lab.view();
+    const { mmuLock, stage2 } = vm.parts;
+    drive(mmuLock.lock());
+    const pgt = drive(vm.pgt()) as Stage2Pgtable;
+    expect(drive(stage2.mkold(pgt, RAM, 2 * PAGE))).toBe(true);
+    const young = [RAM, RAM + PAGE].map((ipa) => drive(stage2.isYoung(pgt, ipa, PAGE)));
+    expect(young).toEqual([false, kvm !== '6.12']);
   });
 
   test('what change_pte does inside an invalidation, and outside of one', () => {

@@ -49,6 +49,14 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     before: touched('read'),
     run: (_, guest) => guest.touch(RAM, 'exec'),
   },
+  'relax: write fault, page granule, log ended': {
+    logging: true,
+    before(lab, guest) {
+      drive(guest.touch(RAM, 'read'));
+      drive(setMemoryRegion(lab.view().vm, { ...regionOf(lab.slot), flags: 0 }));
+    },
+    run: (_, guest) => guest.touch(RAM, 'write'),
+  },
   'access-flag fault': {
     before(lab, guest) {
       drive(guest.touch(RAM, 'read'));
@@ -94,6 +102,12 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     run: (_, __, { vm }) =>
       ioremap(vm, { ipa: 0x900_0000, phys: 0x900_0000, bytes: PAGE, isWritable: true }),
   },
+  'eager split': {
+    before(lab) {
+      drive(lab.world.vm.parts.memslots.slotsLock.lock());
+    },
+    run: (lab) => lab.world.vm.parts.splitter.split(lab.world.vm, lab.slot),
+  },
   'set/way flush': { run: (_, __, { vm }) => new CacheTraps(vm).toggle(true) },
   'pgt pointer clear': { run: (_, __, { vm }) => vm.freeStage2() },
 };
@@ -119,7 +133,9 @@ const ROWS: Readonly<Record<string, readonly (Side | 'nothing')[]>> = {
   'map from fault': ['spin', 'spin', 'write', 'read'],
   'relax: write fault, page granule, logging': ['spin', 'spin', 'read', 'read'],
   'relax: other': ['spin', 'spin', 'write', 'read'],
+  'relax: write fault, page granule, log ended': ['spin', 'spin', 'write', 'read'],
   'access-flag fault': ['spin', 'spin', 'write', 'read'],
+  'eager split': ['nothing', 'nothing', 'nothing', 'write'],
   change_pte: ['spin', 'spin', 'write', 'nothing'],
 };
 
