@@ -72,18 +72,19 @@ test.each([
     file: 'src/kvm/stage2-mmu.ts',
     find: 'yield* this.#sections.defer(this.zone.recordOf(table, level));',
     replace: 'yield* super.freeUnlinkedTable(table, level);',
-    verdict: 'table-freed',
+    // In the section of the walk that replaced it, which is meant to be short.
+    verdicts: ['lock-hold', 'table-freed'],
   },
   {
     what: 'never',
     file: 'src/kvm/generations/walk-sections.ts',
     find: 'yield* this.#rcu.call(record);',
     replace: '',
-    verdict: 'frame-lost',
+    verdicts: ['frame-lost'],
   },
-])('a table that is freed $what', async ({ verdict, ...edit }) => {
+])('a table that is freed $what', async ({ verdicts, ...edit }) => {
   const result = await runSmall(relogged(), { seeds: 1, edits: [edit] });
-  expect(verdictsOf(result)).toEqual([verdict]);
+  expect(verdictsOf(result)).toEqual(verdicts);
 });
 
 test('nothing is left after a phase that is explored alone', () => {
