@@ -56,5 +56,5 @@ export function ipaOfTlbEvent(record: Int32Array, pageBytes: number): number {
 }
 
 export function hex(lo: number, hi: number): string {
-  return `0x${(hi >>> 0).toString(16)}${(lo >>> 0).toString(16).padStart(8, '0')}`;
+  return `0x${((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0)).toString(16)}`;
 }
