@@ -1,6 +1,8 @@
 /**
  * Which translations may still be cached: what was taken out of a linked table, or lost permissions, until whoever did it has said so to all
- * CPUs, in order: store, DSB, TLBI that reaches it, DSB (Arm ARM D8.16; the automaton is Casemate's). Finds nothing itself.
+ * CPUs, in order: store, DSB, TLBI that reaches it, DSB (Arm ARM D8.16; the automaton is Casemate's). Of a guest with stage 1 on, combined
+ * entries hold a leaf too, and a TLBI by IPA does not know them: after its DSB the VMID's stage-1 entries go, and another DSB (invariant 24).
+ * Finds nothing itself.
  *
  * Deviation: a TLBI is taken for the VM's if it names any VMID that the VM had in this execution, as its word may change in between.
  */
@@ -23,11 +25,14 @@ export interface Stale {
   readonly table: TablePage | null;
   /** Whether the entry was broken, or else only allows less. */
   readonly isBroken: boolean;
-  stage: 'stored' | 'published' | 'posted';
+  /** `combined`: nothing of stage 2 alone is cached any more; `dropped`: the TLBI of combined entries is posted. */
+  stage: 'stored' | 'published' | 'posted' | 'combined' | 'dropped';
+  /** Whether a combined entry may hold it: those of a leaf do, until a TLBI that reaches both. */
+  mayBeCombined: boolean;
 }
 
 /** A TLBI as its event tells it. */
-const Tlbi = { ipa: 1, vmid: 2, all: 3, range: 8 } as const;
+const Tlbi = { ipa: 1, vmid: 2, all: 3, stage1: 4, range: 8 } as const;
 const PAGE_4K = 4096;
 
 export class Invalidations {
@@ -103,6 +108,7 @@ export class Invalidations {
       table,
       isBroken,
       stage: 'stored',
+      mayBeCombined: this.#tables.shape.hasStage1 && table === null,
     };
     (this.#open.get(root) as Stale[]).push(stale);
   }
@@ -120,10 +126,17 @@ export class Invalidations {
       const isOfVm = this.#vmids.get(root)?.has(record[RECORD.oldLo] as number) === true;
       if (!isOfVm && record[RECORD.location] !== Tlbi.all) continue;
       for (const stale of stales) {
-        if (stale.agent !== agent || stale.stage !== 'published') continue;
-        if (this.#reaches(record, stale)) stale.stage = 'posted';
+        if (stale.agent === agent) this.#advance(record, stale);
       }
     }
+  }
+
+  #advance(record: Int32Array, stale: Stale): void {
+    const kind = record[RECORD.location];
+    if (stale.stage === 'combined' && kind === Tlbi.stage1) stale.stage = 'dropped';
+    if (stale.stage !== 'published' || !this.#reaches(record, stale)) return;
+    stale.stage = 'posted';
+    if (kind === Tlbi.vmid || kind === Tlbi.all) stale.mayBeCombined = false;
   }
 
   /** Whether a command removes what caches a translation. A level hint narrows it to leaves of that level (invariant 23). */
@@ -145,12 +158,18 @@ export class Invalidations {
 
   #complete(agent: number): void {
     for (const [root, stales] of this.#open) {
-      const isDone = (stale: Stale): boolean => stale.agent === agent && stale.stage === 'posted';
-      if (stales.some(isDone))
-        this.#open.set(
-          root,
-          stales.filter((stale) => !isDone(stale)),
-        );
+      if (!stales.some((stale) => stale.agent === agent)) continue;
+      this.#open.set(
+        root,
+        stales.filter((stale) => stale.agent !== agent || !isGone(stale)),
+      );
     }
   }
+}
+
+/** A DSB is complete: whether nothing can hold it any more. What only combined entries may hold waits for theirs. */
+function isGone(stale: Stale): boolean {
+  if (stale.stage !== 'posted') return stale.stage === 'dropped';
+  if (stale.mayBeCombined) stale.stage = 'combined';
+  return !stale.mayBeCombined;
 }

@@ -47,6 +47,8 @@ export interface TablesShape {
   readonly roots: readonly Root[];
   readonly startLevel: number;
   readonly rootPages: number;
+  /** Whether guests have their stage 1 on. */
+  readonly hasStage1: boolean;
   /** Pages that are not empty, or have references, when an execution begins. */
   readonly initial: readonly InitialPage[];
 }

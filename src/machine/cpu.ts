@@ -197,13 +197,18 @@ export class Cpu {
     }
     const lo = read32(entry + DESCRIPTOR_LO);
     const hi = read32(entry + DESCRIPTOR_HI);
-    const page = this.#geometry.blockNumber(address, LAST_LEVEL);
-    event(EventKind.tlbUse, entry, this.#line, page | 0, lo, hi, tlbExtra(level, page));
+    this.tellUse(entry, address, level, lo, hi);
     this.leafLevel = level;
     this.leafLo = lo;
     this.leafHi = hi;
     if (!this.permits(lo, hi, kind)) return this.#raise(FSC.permission, level, address, kind);
     return this.reach(this.outputOf(address), address, lo);
+  }
+
+  /** An entry of a TLB, combined or not, answers for stage 2 of `address` with a leaf. Of numbers: each access comes here. */
+  tellUse(entry: Word, address: Ipa, level: Level, lo: number, hi: number): void {
+    const page = this.#geometry.blockNumber(address, LAST_LEVEL);
+    event(EventKind.tlbUse, entry, this.#line, page | 0, lo, hi, tlbExtra(level, page));
   }
 
   /** S2AP and XN of a leaf against an access, from the raw halves. Guests fetch at EL1. */

@@ -152,6 +152,7 @@ export class GuestMmu {
       (kind === 'write' && !stage1.isWritable) || (kind === 'exec' && !stage1.isExecutable);
     if (isDenied) return this.#abortInGuest(FSC.permission | stage1.level, access);
     const { lo, hi, level, ipa, output } = this.#cpu.combined.stage2Of(entry);
+    this.#cpu.tellUse(entry, ipa, level, lo, hi);
     if (!this.#cpu.permits(lo, hi, kind))
       return this.#abort(FSC.permission | level, access, UNRELIABLE_IPA);
     const offset = va - GEOMETRY_4K.pageDown(va);

@@ -57,7 +57,7 @@ function installShape(threads: number, faults: number, schedules: number): Explo
 function checkerOfNoTables(): TableChecker {
   const zone = { base: 0, frameBytes: 4096, frames: 0, contents: 0, meta: 0, metaBytes: 4 };
   return new TableChecker({
-    tables: { zone, roots: [], startLevel: 0, rootPages: 1, initial: [] },
+    tables: { zone, roots: [], startLevel: 0, rootPages: 1, hasStage1: false, initial: [] },
     cpus: { at: 0, bytes: 4 },
     sharedEdits: 'store',
     names: { agent: String, lock: () => null, entry: () => '' },

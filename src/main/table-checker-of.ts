@@ -35,7 +35,14 @@ export function tableCheckerOf(shared: SharedWorld): TableChecker {
   const { base, frameBytes, frames, contents, meta } = layout.tableZone;
   const zone = { base, frameBytes, frames, contents, meta, metaBytes: FRAME_META_BYTES };
   return new TableChecker({
-    tables: { zone, roots, startLevel, rootPages: pages, initial: initialPages(shared) },
+    tables: {
+      zone,
+      roots,
+      startLevel,
+      rootPages: pages,
+      hasStage1: scenario.stage1 !== undefined,
+      initial: initialPages(shared),
+    },
     cpus: { at: layout.interconnect.answers, bytes: ANSWER_BYTES },
     sharedEdits: name === '6.12' ? 'swap' : 'store',
     names: namesOf(shared),

@@ -138,3 +138,41 @@ test('others give the lock back while a reader is between break and make', () =>
   lab.unlock(0, 'shared');
   expect(lab.findings.map(({ verdict }) => verdict)).toContain('break-not-completed');
 });
+
+describe('of a guest with stage 1 on, a leaf that moves is gone', () => {
+  const steps: readonly (readonly [string, () => void])[] = [
+    ['break', () => lab.store(0, LEAF, EMPTY)],
+    ['dsb', () => lab.dsb(0)],
+    ['tlbi', () => lab.tlbiIpa(0, IPA, 3)],
+    ['complete', () => lab.dsbComplete(0)],
+    ['stage 1', () => lab.tlbiStage1(0)],
+    ['complete again', () => lab.dsbComplete(0)],
+    ['make', () => lab.store(0, LEAF, leaf(2, R))],
+    ['unlock', () => lab.unlock(0)],
+  ];
+
+  beforeEach(() => {
+    lab = new CheckerLab('swap', true);
+    lab.lock(0);
+    lab.store(0, LEAF, leaf(1, R));
+    lab.count(1, 2);
+  });
+
+  test.each(['dsb', 'tlbi', 'complete', 'stage 1', 'complete again'])('not without: %s', (left) => {
+    for (const [name, step] of steps) if (name !== left) step();
+    expect(lab.verdicts).toEqual(['break-before-make', 'break-not-completed']);
+  });
+
+  test('after the TLBI by IPA, and then that of stage 1', () => {
+    for (const [, step] of steps) step();
+    expect(lab.verdicts).toEqual([]);
+  });
+
+  test('after one TLBI of the VMID, which reaches both', () => {
+    lab.store(0, LEAF, EMPTY);
+    flushVmid();
+    lab.store(0, LEAF, leaf(2, R));
+    lab.unlock(0);
+    expect(lab.verdicts).toEqual([]);
+  });
+});

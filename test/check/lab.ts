@@ -47,7 +47,7 @@ export class CheckerLab {
   readonly #words = new Map<number, Bits>();
   #sequence = 0;
 
-  constructor(sharedEdits: SharedEdits = 'swap') {
+  constructor(sharedEdits: SharedEdits = 'swap', hasStage1 = false) {
     const root = {
       word: ROOT_WORD,
       initial: ROOT + 1,
@@ -70,7 +70,7 @@ export class CheckerLab {
       { index: ROOT, halves, references: 2 },
       { index: CHILD, halves: new Int32Array(PAGE / 4), references: 1 },
     ];
-    const tables = { zone, roots: [root], startLevel: 2, rootPages: 1, initial };
+    const tables = { zone, roots: [root], startLevel: 2, rootPages: 1, hasStage1, initial };
     this.checker = new TableChecker({
       tables,
       cpus: { at: CPUS, bytes: CPU_BYTES },
@@ -154,6 +154,11 @@ export class CheckerLab {
   /** By IPA, with the level of the leaf or 0. */
   tlbiIpa(agent: number, ipa: number, level: number): void {
     this.event(EventKind.tlbi, agent, { at: 1, oldLo: VMID, newLo: level, newHi: ipa / PAGE });
+  }
+
+  /** What combines both stages. */
+  tlbiStage1(agent: number): void {
+    this.event(EventKind.tlbi, agent, { at: 4, oldLo: VMID });
   }
 
   tlbiVmid(agent: number, vmid: number = VMID): void {

@@ -20,7 +20,14 @@ test('after a reset the model has what an execution begins with, whatever anothe
     { index: 0, halves: halvesOf(0, entryOf(1)), references: 2 },
     { index: 1, halves: halvesOf(0, LEAF), references: 2 },
   ];
-  const tables = new Tables({ zone, roots: [ROOT], startLevel: 2, rootPages: 1, initial });
+  const tables = new Tables({
+    zone,
+    roots: [ROOT],
+    startLevel: 2,
+    rootPages: 1,
+    hasStage1: false,
+    initial,
+  });
   const seen = (): unknown => [
     tables.linked.map(({ index, level, ipa, valid, references }) => [
       [index, level, ipa],

@@ -1,5 +1,5 @@
 /**
- * Defects that several checkers of tables see, or that need the tables of another generation, on workloads of workloads/good: each is found
+ * Defects that several checkers of tables see, or that need the tables of another generation, on small workloads: each is found
  * under all of its verdicts. One for each verdict alone is in workloads/bad (pairs.test.ts).
  */
 import { expect, test } from 'vitest';
@@ -22,14 +22,14 @@ const edit = (file: string, find: string, replace: string): SourceEdit => {
 const defects: readonly Defect[] = [
   {
     what: 'the TLBI names another level',
-    workload: 'break-not-completed',
+    workload: 'good/break-not-completed',
     kvm: '5.10',
     edit: edit('pgtable/entry.ts', '(context.addr, hint)', '(context.addr, 1)'),
     verdicts: ['break-not-completed'],
   },
   {
     what: 'a block becomes a table without a break',
-    workload: 'break-before-make',
+    workload: 'good/break-before-make',
     kvm: '5.18',
     edit: edit(
       'pgtable/exclusive/map.ts',
@@ -40,7 +40,7 @@ const defects: readonly Defect[] = [
   },
   {
     what: 'a table becomes a block without a break',
-    workload: 'break-before-make',
+    workload: 'good/break-before-make',
     kvm: '5.18',
     edit: edit(
       'pgtable/exclusive/map.ts',
@@ -51,14 +51,14 @@ const defects: readonly Defect[] = [
   },
   {
     what: 'a LOCKED entry is made without a flush',
-    workload: 'break-before-make',
+    workload: 'good/break-before-make',
     kvm: '6.12',
     edit: edit('pgtable/parallel/entry-update.ts', '  yield* update.flushTlb(pgt, context);\n', ''),
     verdicts: ['break-before-make', 'break-not-completed', 'stuck'],
   },
   {
     what: 'a table that others may walk is freed without a grace period',
-    workload: 'break-before-make',
+    workload: 'good/break-before-make',
     kvm: '6.12',
     edit: edit(
       'locking/rcu.ts',
@@ -67,9 +67,20 @@ const defects: readonly Defect[] = [
     ),
     verdicts: ['table-freed'],
   },
+  {
+    what: 'combined entries are dropped, and nobody waits until they are',
+    workload: 'guest-tables',
+    kvm: '5.10',
+    edit: edit(
+      'kvm/two-stage-mmu.ts',
+      'asid: 0 as Asid });\n    yield* this.interconnect.dsbIsh();',
+      'asid: 0 as Asid });',
+    ),
+    verdicts: ['break-not-completed', 'break-before-make'],
+  },
 ];
 
 test.each(defects)('$what', async ({ workload, kvm, edit: defect, verdicts }) => {
-  const result = await runSmall(small(`good/${workload}`, { kvm }), { edits: [defect] });
+  const result = await runSmall(small(workload, { kvm }), { edits: [defect] });
   expect(verdictsOf(result)).toEqual(verdicts);
 });
