@@ -4,13 +4,22 @@
  * Goals: what is counted is exact; every failure can be replayed. Non-goals: clocks and terminals, which are `main`'s.
  */
 import { explore } from '#port';
-import { Execution, type ExecutionResult } from '../engine/execution.ts';
+import { Execution, type ExecutionResult, type ExecutionView } from '../engine/execution.ts';
 import { HappensBefore } from './happens-before.ts';
-import { explainDeadlock, explainLoop, type Names } from './liveness.ts';
+import {
+  FAIR_STEPS,
+  explainDeadlock,
+  explainLoop,
+  loopOf,
+  type Loop,
+  type Names,
+} from './liveness.ts';
+import { Patience } from './patience.ts';
 import { Recorder } from './recorder.ts';
 import { StrategyError, type Ended, type Strategy } from './strategy.ts';
 import type { Finding, Subject } from './subject.ts';
 import { Tally } from './tally.ts';
+import { isBlocked } from './waits.ts';
 
 /** What no exploration exceeds. */
 export interface Limits {
@@ -18,7 +27,7 @@ export interface Limits {
   readonly schedules: number;
   /** Steps of all executions together. */
   readonly steps: number;
-  /** Steps after which one execution counts as endless: a verdict. */
+  /** Steps after which one execution counts as endless. It goes on in turns for a while: either a loop is seen, or it met the limit. */
   readonly stepsOfOne: number;
 }
 
@@ -57,9 +66,17 @@ export class Explorer extends Tally {
     if (this.schedules >= this.#limits.schedules) return 'schedules';
     if (this.steps >= this.#limits.steps) return 'steps';
     if (!this.#strategy.begin(this.#last)) return 'exhausted';
-    const recorder = this.#nextRecorder();
+    const { stepsOfOne } = this.#limits;
+    const { words } = this.#subject;
+    const patience: Patience = new Patience(
+      this.#strategy,
+      words,
+      stepsOfOne,
+      (at) => this.#loop(recorder, at) !== null,
+    );
+    const recorder = this.#nextRecorder(patience);
     const left = this.#limits.steps - this.steps;
-    const stepsMax = Math.min(this.#limits.stepsOfOne, left);
+    const stepsMax = Math.min(stepsOfOne + FAIR_STEPS, left);
     const agents = this.#subject.begin();
     this.#names.agent = (agent) => agents[agent]?.name ?? String(agent);
     const view: Execution = new Execution({
@@ -68,19 +85,29 @@ export class Explorer extends Tally {
       stepsMax,
       sinks: this.#subject.sinks ?? [],
     });
-    const result = explore(view);
+    const result = patience.ended(explore(view));
     if (result.outcome === 'threw' && result.error instanceof StrategyError) throw result.error;
-    this.#last = { result, view };
     this.#count(result, recorder);
-    const isCutOff = result.outcome === 'stepsExceeded' && stepsMax === left;
-    if (!isCutOff && result.outcome !== 'abandoned') this.#judge(result, recorder);
+    const { outcome } = result;
+    const isCutOff = outcome === 'stepsExceeded' && stepsMax === left;
+    const isCovered = outcome === 'abandoned' && this.#strategy.endsAnywhere !== true;
+    if (!isCutOff && !isCovered) this.#judge(result, recorder, view);
+    this.#last = this.#lastOf(patience, { result, view });
     return null;
   }
 
-  #nextRecorder(): Recorder {
+  /** What a strategy is told of an execution: no more than it decided. */
+  #lastOf({ cut }: Patience, ended: Ended): Ended {
+    if (cut === null) return ended;
+    this.endless += ended.result.outcome === 'stepsExceeded' ? 0 : 1;
+    this.#subject.words.set(cut.words);
+    return { result: cut.result, view: cut.view };
+  }
+
+  #nextRecorder(scheduler: Patience): Recorder {
     const keepsSteps = this.#order !== null;
     const { words } = this.#subject;
-    this.#recorder = new Recorder(this.#strategy, words, keepsSteps, this.#recorder?.steps);
+    this.#recorder = new Recorder(scheduler, words, keepsSteps, this.#recorder?.steps);
     return this.#recorder;
   }
 
@@ -92,26 +119,38 @@ export class Explorer extends Tally {
     if (result.outcome === 'stepsExceeded') this.endless++;
   }
 
-  #judge(result: ExecutionResult, recorder: Recorder): void {
-    if (this.#order !== null) this.#countTrace(this.#order, recorder);
+  #judge(result: ExecutionResult, recorder: Recorder, view: ExecutionView): void {
+    const { outcome } = result;
+    const isOpen = outcome === 'stepsExceeded' || outcome === 'abandoned';
+    if (this.#order !== null && !isOpen) this.#countTrace(this.#order, recorder);
     const verdicts = new Set<string>();
-    for (const found of this.#subject.judge(result)) {
-      const finding = { ...found, message: this.#explained(found, result, recorder) };
-      if (!verdicts.has(finding.verdict)) this.#keep(finding, recorder);
-      verdicts.add(finding.verdict);
+    const loop = isOpen ? this.#loop(recorder, view) : null;
+    for (const found of this.#findings(result, recorder, loop)) {
+      if (!verdicts.has(found.verdict)) this.#keep(found, recorder, loop);
+      verdicts.add(found.verdict);
     }
-    if (result.outcome === 'completed') this.finalStates.add(this.#subject.finalState());
+    if (outcome === 'completed') this.finalStates.add(this.#subject.finalState());
   }
 
-  /** The message, and why an execution does not end. */
-  #explained({ message }: Finding, { outcome }: ExecutionResult, { steps }: Recorder): string {
-    const why =
-      outcome === 'deadlock'
-        ? explainDeadlock(steps, this.#names)
-        : outcome === 'stepsExceeded'
-          ? explainLoop(steps, this.#names)
-          : '';
-    return why === '' ? message : `${message}: ${why}`;
+  /** What the subject finds, and why an execution does not end: a loop is a livelock. */
+  #findings(result: ExecutionResult, { steps }: Recorder, loop: Loop | null): readonly Finding[] {
+    const found = this.#subject.judge(result);
+    if (loop !== null) {
+      const livelock = { verdict: 'livelock', message: explainLoop(steps, loop, this.#names) };
+      return [...found.filter(({ verdict }) => verdict !== 'step-limit'), livelock];
+    }
+    const why = result.outcome === 'deadlock' ? explainDeadlock(steps, this.#names) : '';
+    return found.map((each) =>
+      each.verdict === 'deadlock' && why !== ''
+        ? { ...each, message: `${each.message}: ${why}` }
+        : each,
+    );
+  }
+
+  #loop({ steps }: Recorder, view: ExecutionView): Loop | null {
+    const { words } = this.#subject;
+    const waiting = view.runnable.filter((agent) => !isBlocked(view.pending(agent), words));
+    return loopOf(steps, waiting, (at) => this.#subject.monotone?.(at) ?? null);
   }
 
   #countTrace(order: HappensBefore, { steps }: Recorder): void {
@@ -120,7 +159,10 @@ export class Explorer extends Tally {
     this.traces.set(trace, (this.traces.get(trace) ?? 0) + 1);
   }
 
-  #keep(finding: Finding, { agents, choices, preemptions }: Recorder): void {
-    this.addFailure({ ...finding, schedule: { agents, choices }, preemptions, times: 1 });
+  /** Of a loop what shows it. */
+  #keep(finding: Finding, recorder: Recorder, loop: Loop | null): void {
+    const shows = finding.verdict === 'livelock' ? loop?.end : undefined;
+    const kept = recorder.beginning(shows ?? recorder.agents.length);
+    this.addFailure({ ...finding, ...kept, times: 1 });
   }
 }

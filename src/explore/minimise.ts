@@ -8,7 +8,7 @@ import { leaveOut } from './ddmin.ts';
 import { Explorer } from './explorer.ts';
 import { isSimpler, type Failure } from './failure.ts';
 import { Guided } from './guided.ts';
-import { runsOf, type Run } from './runs.ts';
+import { runsOf, stepsIn, type Run } from './runs.ts';
 import type { Subject } from './subject.ts';
 
 /** What it may spend. */
@@ -68,7 +68,9 @@ class Minimiser {
     this.#spent++;
     const { schedule, verdict, times } = this.#best;
     const guided = new Guided(this.#subject, runs, schedule.choices);
-    const limits = { schedules: 1, steps: Number.POSITIVE_INFINITY, stepsOfOne };
+    // A loop shows once the agents take turns: that may begin at once.
+    const patience = verdict === 'livelock' ? stepsIn(runs) : stepsOfOne;
+    const limits = { schedules: 1, steps: Number.POSITIVE_INFINITY, stepsOfOne: patience };
     const explorer = new Explorer(this.#subject, guided, limits);
     explorer.advance();
     this.#steps += explorer.steps;

@@ -1,14 +1,17 @@
 /** A scheduler that asks another one and keeps what it answered, and the steps that came of it. */
 import { ABANDON, type ExecutionView, type Scheduler } from '../engine/execution.ts';
+import type { Answers } from './schedule.ts';
 import { Step, stepOf } from './step.ts';
 import { isPreemption } from './waits.ts';
 
 export class Recorder implements Scheduler {
   readonly agents: number[] = [];
   readonly choices: number[] = [];
+  /** The step that each choice belongs to. */
+  readonly #chosen: number[] = [];
   readonly steps: Step[] = [];
-  /** Switches away from an agent that could have gone on. */
-  preemptions = 0;
+  /** Steps, from 0, at which an agent was switched away from that could have gone on. */
+  readonly preempting: number[] = [];
   readonly #scheduler: Scheduler;
   readonly #words: Int32Array;
   readonly #keepsSteps: boolean;
@@ -33,10 +36,14 @@ export class Recorder implements Scheduler {
     this.#known = known;
   }
 
+  get preemptions(): number {
+    return this.preempting.length;
+  }
+
   next(view: ExecutionView): number {
     const agent = this.#scheduler.next(view);
     if (agent === ABANDON) return agent;
-    if (isPreemption(agent, view, this.#words)) this.preemptions++;
+    if (isPreemption(agent, view, this.#words)) this.preempting.push(this.agents.length);
     this.agents.push(agent);
     if (this.#keepsSteps) this.steps.push(this.#stepOf(agent, view));
     return agent;
@@ -45,12 +52,22 @@ export class Recorder implements Scheduler {
   choose(n: number): number {
     const choice = this.#scheduler.choose(n);
     this.choices.push(choice);
+    this.#chosen.push(this.agents.length);
     const step = this.steps.at(-1);
     if (step !== undefined && step.choice !== choice) {
       this.steps[this.steps.length - 1] = new Step(step.agent, step, step.lo, step.hi, choice);
       this.#isSame = false;
     }
     return choice;
+  }
+
+  /** The schedule of the first `steps` steps, and its preemptions. */
+  beginning(steps: number): { readonly schedule: Answers; readonly preemptions: number } {
+    const choices = this.choices.filter((_, i) => (this.#chosen[i] as number) <= steps);
+    return {
+      schedule: { agents: this.agents.slice(0, steps), choices },
+      preemptions: this.preempting.filter((step) => step < steps).length,
+    };
   }
 
   #stepOf(agent: number, view: ExecutionView): Step {

@@ -61,7 +61,9 @@ class Reducer {
     this.#whole = whole;
     this.#limits = limits;
     this.#failure = failure;
-    this.#stepsOfOne = STEPS_MIN + PATIENCE * failure.schedule.agents.length;
+    const { length } = failure.schedule.agents;
+    // A loop shows once the agents take turns.
+    this.#stepsOfOne = failure.verdict === 'livelock' ? length : STEPS_MIN + PATIENCE * length;
     this.#left = whole.programs
       .toSorted((one, other) => one.agent - other.agent || one.phase - other.phase)
       .flatMap((program) => program.operations.map((_, index) => ({ program, index })));

@@ -10,6 +10,7 @@ export class ReplayError extends StrategyError {
 
 export class Replay implements Strategy {
   readonly bound = 'one schedule';
+  readonly endsAnywhere = true;
   readonly #schedule: Answers;
   readonly #after: Scheduler | null;
   #step = 0;

@@ -15,3 +15,7 @@ export function runsOf(agents: readonly number[]): Run[] {
   }
   return runs;
 }
+
+export function stepsIn(runs: readonly Run[]): number {
+  return runs.reduce((sum, { steps }) => sum + steps, 0);
+}

@@ -11,6 +11,8 @@ export interface Ended {
 export interface Strategy extends Scheduler {
   /** What it promises, in words for a report; may become more exact as it learns about the program. */
   readonly bound: string;
+  /** Whether an execution that it gives up may end anywhere, and is not one that others cover. */
+  readonly endsAnywhere?: boolean;
   /** Prepares the next execution, knowing the last (null before the first); false if there is none: all that `bound` says was explored. */
   begin(last: Ended | null): boolean;
 }

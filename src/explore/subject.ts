@@ -27,9 +27,11 @@ export interface Subject {
   /** What is wrong with an execution that has just ended, {@link findingsOf} at least; asked before the next one begins. */
   judge(result: ExecutionResult): readonly Finding[];
   /** What a word of memory is, in a report; null if it has no name. */
-  readonly nameOf?: (at: Word) => string | null;
+  nameOf?(at: Word): string | null;
+  /** The structure that a word is in whose words only grow, or go round; null for others. */
+  monotone?(at: Word): Word | null;
   /** What 64 bits at a word of memory mean, in a report; null if they are no more than a number. */
-  readonly describe?: (at: Word, lo: number, hi: number) => string | null;
+  describe?(at: Word, lo: number, hi: number): string | null;
   /** What a completed execution left, as far as executions may differ in it; asked after `judge`. */
   finalState(): string;
 }

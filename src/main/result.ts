@@ -176,6 +176,8 @@ export interface ExploreResult {
   readonly vcpus: number;
   readonly seed: number;
   readonly strategy: string;
+  /** Steps after which one execution counted as endless. */
+  readonly longest: number;
   /** What the strategy promises. */
   readonly bound: string;
   /** Every trace was executed, and each came to its end. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Order, load32, signalAdd32, store32, wait, type Op, type Word } from '#port';
+import { Order, add32, load32, signalAdd32, store32, wait, type Op, type Word } from '#port';
 import { Dpor } from '../../src/explore/dpor.ts';
 import { WHOLE } from '../../src/explore/prefix.ts';
 import { minimise } from '../../src/explore/minimise.ts';
@@ -71,29 +71,90 @@ function* giveWay(own: Word, other: Word): Op<void> {
 }
 
 const inTurn = (): Replay => new Replay({ agents: [], choices: [] }, new RoundRobin());
+const givingWay = (): Subject => subjectOf([() => giveWay(X, Y), () => giveWay(Y, X)]);
 
-test('a livelock is found, with its loop, and replayed', () => {
-  const subject = subjectOf([() => giveWay(X, Y), () => giveWay(Y, X)]);
-  const { failures } = exploreAll(subject, inTurn, { stepsOfOne: STEPS_MAX }).explorer;
-  const failure = failures.get('step-limit') as Failure;
+test.each([
+  ['in turns', inTurn],
+  // Two that give way to each other do not for ever, unless by chance, before patience ends.
+  ['at random', () => new RandomWalk(1)],
+])('a livelock is found %s, made simpler and replayed', (_, strategyOf) => {
+  const limits = { stepsOfOne: 4, schedules: 20 };
+  const subject = givingWay();
+  const { failures } = exploreAll(subject, strategyOf, limits).explorer;
+  const failure = failures.get('livelock') as Failure;
+  expect([...failures.keys()]).toEqual(['livelock']);
   expect(failure.message).toMatch(
-    /^no end after 100 steps: again and again: (?:[AB] (?:store32|load32) word (?:64|72)(?:, )?){6}$/,
+    /^again and again 6 steps: (?:[AB] (?:store32|load32) word (?:64|72)(?:, )?){6}$/,
   );
   const simple = minimise(subject, failure, { schedules: 50, steps: 1e6, stepsOfOne: STEPS_MAX });
-  expect(simple.preemptions).toBeLessThanOrEqual(failure.preemptions);
-  expect(replayed(subject, simple)).toMatchObject({ message: simple.message });
+  expect(simple).toMatchObject({ verdict: 'livelock' });
+  expect(simple.schedule.agents).toHaveLength(24);
+  expect(replayed(subject, simple)).toEqual({ ...simple, times: 1 });
+});
+
+/** Looks at a word until it changes, for at most so many times. */
+function* look(times: number): Op<void> {
+  for (let i = 0; i < times; i++) if ((yield* load32(X, Order.once)) !== 0) return;
+}
+
+function* change(): Op<void> {
+  yield* store32(X, 1, Order.once);
+}
+
+test('what ends once everybody has a turn is none', () => {
+  const subject = subjectOf([() => look(1000), change]);
+  const { explorer } = exploreAll(subject, () => new RandomWalk(1), {
+    stepsOfOne: 0,
+    schedules: 1,
+  });
+  expect([...explorer.failures]).toEqual([]);
+  expect(explorer).toMatchObject({ endless: 1, schedules: 1 });
+  expect(explorer.finalStates.size).toBe(1);
+});
+
+test('what only counts up is none, unless the word is known to', () => {
+  function* count(): Op<void> {
+    for (;;) yield* add32(X, 1, Order.once);
+  }
+  const plain = subjectOf([count]);
+  const known: Subject = { ...plain, monotone: (at) => (at === X ? X : null) };
+  const verdicts = [plain, known].map((subject) => {
+    const limits = { stepsOfOne: 1, schedules: 1 };
+    return [...exploreAll(subject, () => new RandomWalk(1), limits).explorer.failures.keys()];
+  });
+  expect(verdicts).toEqual([['step-limit'], ['livelock']]);
+});
+
+test('nor is what one does while another could go on', () => {
+  const subject = subjectOf([() => look(9), change]);
+  const replay = new Replay({ agents: [0, 0, 0, 0, 0, 0, 0, 0], choices: [] });
+  const { explorer } = exploreAll(subject, () => replay);
+  expect(explorer.abandoned).toBe(1);
+  expect([...explorer.failures]).toEqual([]);
 });
 
 function* spin(): Op<void> {
   for (let i = 0; ; i++) yield* load32(i % 2 === 0 ? X : Y, Order.once);
 }
 
-test('the loop is the shortest', () => {
-  const { failures } = exploreAll(subjectOf([spin]), () => new RandomWalk(1), {
-    schedules: 1,
-    stepsOfOne: STEPS_MAX,
-  }).explorer;
-  expect(failures.get('step-limit')?.message).toBe(
-    'no end after 100 steps: again and again: A load32 word 64, A load32 word 72',
-  );
+test('the loop is the shortest, and the schedule no longer than what shows it', () => {
+  const limits = { schedules: 1, stepsOfOne: STEPS_MAX };
+  const subject = subjectOf([spin]);
+  const { failures } = exploreAll(subject, () => new RandomWalk(1), limits).explorer;
+  const failure = failures.get('livelock') as Failure;
+  expect(failure.message).toBe('again and again 2 steps: A load32 word 64, A load32 word 72');
+  expect(failure.schedule.agents).toHaveLength(8);
+});
+
+test('exhaustive strategies go on after an execution that does not end', () => {
+  const limits = { stepsOfOne: 12, schedules: 50 };
+  const subject = givingWay();
+  const { failures, endless, schedules } = exploreAll(
+    subject,
+    (all) => new Dpor(all, WHOLE),
+    limits,
+  ).explorer;
+  expect([...failures.keys()]).toEqual(['livelock']);
+  expect(endless).toBeGreaterThan(0);
+  expect(schedules).toBeGreaterThan(endless);
 });

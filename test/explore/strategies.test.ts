@@ -233,8 +233,9 @@ describe('limits', () => {
 
   test('of steps of one execution, which is one', () => {
     const { explorer } = exploreAll(installSubject(2, 1), walk, { schedules: 3, stepsOfOne: 1 });
-    expect(explorer.steps).toBe(3);
+    // What comes to an end once the agents take turns violates nothing, but is not what the strategy decided.
     expect(explorer.endless).toBe(3);
-    expect(explorer.failures.get('step-limit')).toMatchObject({ times: 3 });
+    expect(explorer.failures.size).toBe(0);
+    expect(explorer.steps).toBeGreaterThan(3);
   });
 });

@@ -1,5 +1,5 @@
 /** Explorations of a core that is edited: what breaks is found by its own verdict, replays with the same edits, and adds up over shards. */
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -120,6 +120,61 @@ test('set-up and hosts that a violation of a VM does not need are left out', asy
   expect(await result('replay', violation.schedule, ...flags)).toMatchObject({
     complete: true,
     violations: [{ verdict: 'write-not-allowed', preemptions: 1 }],
+  });
+});
+
+describe('liveness of a VM', () => {
+  /** The only violation, after it was replayed by the command line that a report names. */
+  async function replayedViolation(
+    workload: string,
+    edit: string,
+  ): Promise<ExploreResult['violations'][number]> {
+    const how = [workload, '--kvm', '6.12', '--edit', edit, '--longest', '500'];
+    const random = ['--strategy', 'random', '--schedules', '30', '--workers', '1'];
+    const found = await result<ExploreResult>('explore', ...how, ...random);
+    expect(found.violations).toHaveLength(1);
+    const [violation] = found.violations as [ExploreResult['violations'][number]];
+    const again = await result<ReplayResult>('replay', violation.schedule, ...how);
+    const { timeline: _, ...same } = violation;
+    expect(again).toMatchObject({ complete: true, violations: [{ ...same, times: 1 }] });
+    return violation;
+  }
+
+  test('a livelock: whoever faults once a notifier came retries for ever', async () => {
+    const edit = editOf(
+      'livelock',
+      'src/kvm/notifier.ts',
+      'return (yield* load32(this.#sequence, Order.once)) !== sequence;',
+      'return (yield* load32(this.#sequence, Order.once)) !== 0;',
+    );
+    const violation = await replayedViolation('litmus/unmap', edit);
+    expect(violation).toMatchObject({
+      verdict: 'livelock',
+      message: expect.stringMatching(/^again and again \d+ steps: .*notifierSequence/) as string,
+      // One vCPU, and what a notifier comes of.
+      program: [
+        { operations: ['fault: write 0x40000000'] },
+        { agent: 'host', operations: [expect.any(String)] },
+      ],
+    });
+  });
+
+  test('a lost wake-up: a host waits for guests that are done', async () => {
+    const edit = editOf(
+      'lost-wake-up',
+      'src/workers/vcpu-agent.ts',
+      'guestsFinished, 1, Order.release, 0);\n    if (this.#isAwaited) yield* this.#tellProgress();',
+      'guestsFinished, 1, Order.release, 0);',
+    );
+    const workload = join(folder, 'awaited.yaml');
+    const whole = readFileSync('workloads/litmus/unmap.yaml', 'utf8');
+    writeFileSync(workload, whole.replace(/protect, delay: 0/, 'protect, delay: 3'));
+    const violation = await replayedViolation(workload, edit);
+    expect(violation).toMatchObject({
+      verdict: 'deadlock',
+      message: expect.stringMatching(/host waits for guestProgress/) as string,
+      program: [{ agent: 'host', operations: ['fault: protect'] }],
+    });
   });
 });
 

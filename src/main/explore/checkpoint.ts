@@ -52,7 +52,7 @@ export function identityOf(
   parts: number,
   schedules: number | null,
 ): Identity {
-  const { strategy, seed, depth, preemptions } = options;
+  const { strategy, seed, depth, preemptions, longest } = options;
   return {
     workload: name,
     kvm,
@@ -62,6 +62,7 @@ export function identityOf(
     seed,
     depth,
     preemptions,
+    longest,
     parts: Number.isFinite(parts) ? parts : null,
     schedules,
   };

@@ -29,6 +29,8 @@ const depthMax = 100;
 const workersMax = 1024;
 const shardsMax = 1_000_000;
 const secondsDefault = 60;
+/** More than any execution has that comes with faultline. */
+const LONGEST = 1_000_000;
 /** What keeps an execution from its end is a verdict, too, but has an exit status of its own. */
 const STUCK: ReadonlySet<string> = new Set(['deadlock', 'livelock', 'starved', 'step-limit']);
 
@@ -37,6 +39,7 @@ interface ExploreFlags extends Overrides, EditFlags, Partial<Budget> {
   readonly seed: number;
   readonly depth: number;
   readonly preemptions: number;
+  readonly longest: number;
   readonly workers?: number;
   readonly shard?: Shard;
   readonly checkpoint?: string;
@@ -49,6 +52,7 @@ interface MergeFlags extends EditFlags {
 }
 
 interface ReplayFlags extends Overrides, EditFlags {
+  readonly longest: number;
   readonly continue?: boolean;
   readonly seed: number;
   readonly json?: string;
@@ -130,6 +134,12 @@ function withScenarioFlags(command: Command): Command {
       oneOf('--kvm', profiles),
     )
     .option(
+      '--longest <n>',
+      'steps after which one execution counts as endless',
+      wholeNumber('--longest', 1, countMax),
+      LONGEST,
+    )
+    .option(
       '-v, --vcpus <n>',
       "instead of the workload's number of vCPUs",
       wholeNumber('--vcpus', 1, vcpusMax),
@@ -160,7 +170,8 @@ export function addMerge(program: Command, io: Output, done: Done): void {
       const result = await perform({ command: 'merge', workload, files, options });
       // A litmus without a VM has no generation, nor a number of vCPUs that could be asked for.
       const { kvm, vcpus } = result;
-      const asked = kvm === null ? flags : { ...flags, kvm, vcpus };
+      const { longest } = result;
+      const asked = { ...flags, longest, ...(kvm === null ? {} : { kvm, vcpus }) };
       done(tell(result, again(workload, asked), json, io));
     });
 }
@@ -170,13 +181,17 @@ async function editsIn(workload: string | null, flags: EditFlags): Promise<Overr
   return await editsOf(flags, workload === null ? null : workloadSource(workload).edited);
 }
 
+/** Flags that say which executions a scenario has. */
+type Again = Overrides & EditFlags & { readonly longest: number };
+
 /** Arguments of `replay` after the schedule: those by which the same scenario was meant. */
-function again(workload: string | null, { kvm, vcpus, edit }: Overrides & EditFlags): string {
+function again(workload: string | null, { kvm, vcpus, edit, longest }: Again): string {
   const words = [
     ...(workload === null ? [] : [workload]),
     ...(kvm === undefined ? [] : ['--kvm', kvm]),
     ...(vcpus === undefined ? [] : ['--vcpus', String(vcpus)]),
     ...edit.flatMap((file) => ['--edit', file]),
+    ...(longest === LONGEST ? [] : ['--longest', String(longest)]),
   ];
   const quoted = words.map((word) => (/^[\w./-]+$/.test(word) ? word : `'${word}'`));
   return quoted.map((word) => ` ${word}`).join('');
@@ -232,12 +247,9 @@ async function replay(
 ): Promise<boolean> {
   const json = new JsonOutput(flags.json);
   const continueSeed = flags.continue === true ? flags.seed : null;
-  const options = {
-    vcpus: flags.vcpus,
-    kvm: flags.kvm,
-    edits: await editsIn(workload, flags),
-    continueSeed,
-  };
+  const { vcpus, kvm, longest } = flags;
+  const edits = await editsIn(workload, flags);
+  const options = { vcpus, kvm, longest, edits, continueSeed };
   const { perform } = await import('./tasks.ts');
   const result = await perform({ command: 'replay', schedule, workload, options }, io.signal);
   json.write(result, io);

@@ -19,16 +19,16 @@ import {
 } from './checkpoint.ts';
 import { ThisThread, WorkerThreads, type Crew } from './crew.ts';
 import { isExhaustive, isRandom, type ExploreOptions, type StrategyOptions } from './options.ts';
-import { explorePart, nowMs, STEPS_OF_ONE_MAX, type PartReport } from './part-runner.ts';
+import { explorePart, nowMs, type PartReport } from './part-runner.ts';
 import { isDivisible, partsOf, undivided, type Parts } from './parts.ts';
 import { leftOf } from './reduced.ts';
 import { Survey } from './survey.ts';
 import { loadTarget, type Target } from './target.ts';
 
 /** What making one schedule simpler may spend. */
-const MINIMISE = { schedules: 1000, steps: 2_000_000, stepsOfOne: STEPS_OF_ONE_MAX };
+const MINIMISE = { schedules: 500, steps: 200_000 };
 /** What making its program smaller may spend. */
-const REDUCE = { schedules: 1000, steps: 2_000_000, searches: 20 };
+const REDUCE = { schedules: 500, steps: 300_000, searches: 10 };
 /** An exploration that is over within so many executions is not divided. */
 const UNDIVIDED_MAX = 2000;
 /** Parts for each worker, at least: below that starting it costs more than it saves. */
@@ -61,7 +61,7 @@ export async function exploreWorkload(
 /** The result, without how long it took. */
 export function resultOf(
   target: Target,
-  { strategy, seed }: StrategyOptions,
+  { strategy, seed, longest }: StrategyOptions,
   { tally, bound, stopped }: Surveyed,
 ): Omit<ExploreResult, 'seconds' | 'environment'> {
   const { name, kvm, vcpus } = target;
@@ -73,6 +73,7 @@ export function resultOf(
     vcpus,
     seed,
     strategy,
+    longest,
     bound,
     exhaustive: stopped === 'exhausted' && tally.endless === 0 && isExhaustive(strategy),
     stopped,
@@ -83,7 +84,9 @@ export function resultOf(
     finalStates: tally.finalStates.size,
     steps: tally.steps,
     preemptions: tally.preemptions,
-    violations: [...tally.failures.values()].map((failure) => simplest(target, failure, seed)),
+    violations: [...tally.failures.values()].map((failure) =>
+      simplest(target, failure, seed, longest),
+    ),
   };
 }
 
@@ -166,8 +169,8 @@ function crewOf(
   const ofShard = parts / options.shard.of;
   const size = Math.min(options.workers, Math.floor(ofShard / PARTS_OF_WORKER_MIN));
   if (size <= 1) return new ThisThread(subject, options, signal);
-  const { strategy, seed, depth, preemptions, vcpus, kvm, edits } = options;
-  const common = { strategy, seed, depth, preemptions, vcpus, kvm, edits };
+  const { strategy, seed, depth, preemptions, longest, vcpus, kvm, edits } = options;
+  const common = { strategy, seed, depth, preemptions, longest, vcpus, kvm, edits };
   return new WorkerThreads(size, { workload, options: common }, signal);
 }
 
@@ -225,15 +228,21 @@ export function checkSame(file: string, one: Identity, other: Identity): void {
 }
 
 /** A failure of few preemptions and operations, and what happens in it. Each subject is made when it is explored: the last one is. */
-function simplest(target: Target, failure: Failure, seed: number): ExploreViolation {
-  const simple = minimise(target.subjectOf(seed), failure, MINIMISE);
+function simplest(
+  target: Target,
+  failure: Failure,
+  seed: number,
+  stepsOfOne: number,
+): ExploreViolation {
+  const limits = { ...MINIMISE, stepsOfOne };
+  const simple = minimise(target.subjectOf(seed), failure, limits);
   const whole = {
     programs: target.programsOf(seed),
     subjectOf: (rests: readonly Remainder[]) => target.subjectOf(seed, rests),
   };
   const reduced = reduce(whole, simple, REDUCE);
   const subject = target.subjectOf(seed, reduced.rests);
-  const simpler = minimise(subject, reduced.failure, MINIMISE);
+  const simpler = minimise(subject, reduced.failure, limits);
   const timeline = timelineOf(subject, simpler.schedule);
   return { ...violationOf(simpler, target, seed, reduced.rests), timeline };
 }

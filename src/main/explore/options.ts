@@ -30,6 +30,8 @@ export interface StrategyOptions {
   readonly depth: number;
   /** Of `bounded`. */
   readonly preemptions: number;
+  /** Steps after which one execution counts as endless. */
+  readonly longest: number;
 }
 
 /** Every `of`th part of an exploration, from part `index` on, counted from 1. */
@@ -59,7 +61,7 @@ export function isRandom(name: StrategyName): boolean {
 
 /** The strategy for one part of an exploration. */
 export function strategyOf(
-  { strategy, depth, preemptions }: StrategyOptions,
+  { strategy, depth, preemptions }: Omit<StrategyOptions, 'longest'>,
   subject: Subject,
   { prefix, seed }: Part,
 ): Strategy {

@@ -5,8 +5,6 @@ import { Tally } from '../../explore/tally.ts';
 import { strategyOf, type StrategyOptions } from './options.ts';
 import type { Part } from './parts.ts';
 
-/** Steps after which one execution counts as endless: a verdict. */
-export const STEPS_OF_ONE_MAX = 1_000_000;
 /** Milliseconds between two looks at the world outside. */
 const TURN_MS = 50;
 const MIB = 2 ** 20;
@@ -45,7 +43,7 @@ export async function explorePart(
 ): Promise<PartReport> {
   const strategy = strategyOf(options, subject, task.part);
   const schedules = Math.min(task.part.schedules, task.schedules);
-  const limits = { schedules, steps: task.steps, stepsOfOne: STEPS_OF_ONE_MAX };
+  const limits = { schedules, steps: task.steps, stepsOfOne: options.longest };
   const explorer = new Explorer(subject, strategy, limits);
   const stopped = await runOut(explorer, task, signal);
   const tally = new Tally();

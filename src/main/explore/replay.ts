@@ -8,10 +8,11 @@ import { readText, shippedLitmus, shippedWorkloads } from '../input-file.ts';
 import type { ReplayResult } from '../result.ts';
 import { UserError } from '../user-error.ts';
 import { violationOf } from './explore.ts';
-import { STEPS_OF_ONE_MAX } from './part-runner.ts';
 import { loadTarget, type Overrides, type Target } from './target.ts';
 
 export interface ReplayOptions extends Overrides {
+  /** Steps after which the execution counts as endless. */
+  readonly longest: number;
   /** Seed of what comes after the schedule's end; null: nothing does. */
   readonly continueSeed: number | null;
 }
@@ -27,7 +28,7 @@ export function replaySchedule(
 ): ReplayResult {
   const schedule = parsed(text);
   const target = targetOf(schedule, workload, options);
-  const explorer = replayed(schedule, target, options.continueSeed);
+  const explorer = replayed(schedule, target, options);
   const violations = [...explorer.failures.values()].map((failure) =>
     violationOf(failure, target, schedule.seed, schedule.rests),
   );
@@ -39,7 +40,7 @@ export function replaySchedule(
     vcpus: target.vcpus,
     seed: schedule.seed,
     // Without an end of its own the execution was given up where the schedule ends.
-    complete: explorer.abandoned === 0,
+    complete: explorer.abandoned === 0 || explorer.failures.has('livelock'),
     recordedSteps: schedule.agents.length,
     steps: explorer.steps,
     violations,
@@ -91,9 +92,13 @@ function tried(name: string, overrides: Overrides): Target | null {
   }
 }
 
-function replayed(schedule: Schedule, target: Target, continueSeed: number | null): Explorer {
+function replayed(
+  schedule: Schedule,
+  target: Target,
+  { continueSeed, longest }: ReplayOptions,
+): Explorer {
   const after = continueSeed === null ? null : new RandomScheduler(continueSeed);
-  const limits = { schedules: 1, steps: Number.POSITIVE_INFINITY, stepsOfOne: STEPS_OF_ONE_MAX };
+  const limits = { schedules: 1, steps: Number.POSITIVE_INFINITY, stepsOfOne: longest };
   const explorer = new Explorer(
     target.subjectOf(schedule.seed, schedule.rests),
     new Replay(schedule, after),

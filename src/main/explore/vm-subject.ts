@@ -10,8 +10,6 @@ import { Execution, type AgentSpec, type ExecutionResult } from '../../engine/ex
 import { RoundRobin } from '../../explore/round-robin.ts';
 import { findingsOf, type Finding, type Subject } from '../../explore/subject.ts';
 import { Descriptor } from '../../machine/descriptor.ts';
-import { RwLock } from '../../locking/rw-lock.ts';
-import { SpinLock } from '../../locking/spin-lock.ts';
 import { AgentFailure } from '../../workers/failure.ts';
 import { mainAgent } from '../../workers/layout.ts';
 import type { Phase, Scenario } from '../../workers/scenario.ts';
@@ -22,9 +20,10 @@ import { joinSharedWorld, ownMemory, type SharedWorld } from '../shared-world.ts
 import { descriptorText } from './descriptor-text.ts';
 import { StuckError, UserError } from '../user-error.ts';
 import { findingsIn } from '../violations.ts';
+import { VmWords } from './vm-words.ts';
 
 /** Steps after which set-up counts as endless. */
-const SETUP_STEPS_MAX = 50_000_000;
+const SETUP_STEPS_MAX = 2_000_000;
 
 export class VmSubject implements Subject {
   readonly words: Int32Array;
@@ -35,6 +34,7 @@ export class VmSubject implements Subject {
   /** For the agents, on the same memory. */
   readonly #shared: SharedWorld;
   readonly #checkers: EventCheckers;
+  readonly #names: VmWords;
   readonly #seed: number;
   /** The phase that is explored alone, or null. */
   readonly #phase: Phase | null;
@@ -54,6 +54,7 @@ export class VmSubject implements Subject {
     this.#shared.explore.baseline();
     this.#outside.explore.baseline();
     this.#checkers = new EventCheckers(this.#shared);
+    this.#names = new VmWords(this.#shared.layout);
   }
 
   get sinks(): readonly EventSink[] {
@@ -89,32 +90,21 @@ export class VmSubject implements Subject {
     return this.#finalState;
   }
 
-  /** Control words and locks have names. */
-  readonly nameOf = (at: Word): string | null => {
-    const { words, locks, rwLocks, agents } = this.#shared.layout;
-    const places = [
-      ...Object.entries(words).map(([name, from]) => ({ name, from, bytes: 8 })),
-      ...Object.entries(locks).map(([name, from]) => ({
-        name,
-        from,
-        bytes: SpinLock.bytes(agents),
-      })),
-      ...Object.entries(rwLocks).map(([name, from]) => ({
-        name,
-        from,
-        bytes: RwLock.bytes(agents),
-      })),
-    ];
-    return places.find(({ from, bytes }) => at >= from && at < from + bytes)?.name ?? null;
-  };
+  nameOf(at: Word): string | null {
+    return this.#names.nameOf(at);
+  }
+
+  monotone(at: Word): Word | null {
+    return this.#names.monotone(at);
+  }
 
   /** Entries of tables are decoded. */
-  readonly describe = (at: Word, lo: number, hi: number): string | null => {
+  describe(at: Word, lo: number, hi: number): string | null {
     const { contents, frames, contentBytes } = this.#shared.layout.tableZone;
     if (at < contents || at >= contents + frames * contentBytes) return null;
     const { geometry } = this.#shared.world.vm.parts;
     return descriptorText(new Descriptor(lo, hi), geometry);
-  };
+  }
 
   #verify(): Finding[] {
     this.#checkers.finish();
