@@ -92,15 +92,14 @@ export class Dpor implements Strategy {
     const turn = this.#turns[this.#depth];
     if (turn !== undefined) return this.#follow(turn, view);
     if (this.#entry.length > 0) this.#enter(view);
-    if (this.#branches.length === 0) this.#branches.push(...this.#anyStep(view));
     const branch = this.#branches.shift();
-    if (branch === undefined) return false;
-    const step = this.#stepOf(branch.step, view);
+    const step = branch === undefined ? this.#anyStep(view) : this.#stepOf(branch.step, view);
+    if (step === null) return false;
     if (step.kind === EventKind.choose) this.#addAlternatives(step);
     this.#states.push({ sleep: this.#sleep, branches: this.#branches, step });
     this.#steps.push(step);
     this.#sleep = this.#sleep.filter((other) => !areDependent(other, step));
-    this.#branches = branch.next;
+    this.#branches = branch?.next ?? [];
     return true;
   }
 
@@ -127,27 +126,28 @@ export class Dpor implements Strategy {
   }
 
   /** A step that does not sleep, of the agent that ran last if it has one: fewer switches are easier to read. */
-  #anyStep(view: ExecutionView): Branch[] {
-    const own = view.runnable.includes(view.current) ? [view.current] : [];
-    for (const agent of [...own, ...view.runnable]) {
+  #anyStep(view: ExecutionView): Step | null {
+    const { current, runnable } = view;
+    const own = runnable.includes(current) ? this.#wakefulStep(current, view) : null;
+    if (own !== null) return own;
+    for (const agent of runnable) {
       const step = this.#wakefulStep(agent, view);
-      if (step !== null) return [{ step, next: [] }];
-    }
-    return [];
-  }
-
-  #wakefulStep(agent: number, view: ExecutionView): Step | null {
-    const pending = view.pending(agent);
-    const choices = pending.kind === EventKind.choose ? pending.a : 1;
-    for (let choice = 0; choice < choices; choice++) {
-      const step = stepOf(agent, pending, this.#words, choice);
-      if (!step.isBlocked && !this.#isAsleep(step)) return step;
+      if (step !== null) return step;
     }
     return null;
   }
 
-  #isAsleep(step: Step): boolean {
-    return this.#sleep.some((other) => isSameTurn(other, step));
+  #wakefulStep(agent: number, view: ExecutionView): Step | null {
+    const pending = view.pending(agent);
+    if (isBlocked(pending, this.#words)) return null;
+    const choices = pending.kind === EventKind.choose ? pending.a : 1;
+    for (let choice = 0; choice < choices; choice++)
+      if (!this.#isAsleep({ agent, choice })) return stepOf(agent, pending, this.#words, choice);
+    return null;
+  }
+
+  #isAsleep(turn: Turn): boolean {
+    return this.#sleep.some((other) => isSameTurn(other, turn));
   }
 
   /** What else `choose` could give here, unless it was explored or will be. */

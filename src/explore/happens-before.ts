@@ -135,13 +135,18 @@ export class HappensBefore {
     const candidates = this.#candidates;
     candidates.length = 0;
     this.#history.collect(step, candidates);
-    // The latest first: whatever comes before one that was joined is no race.
-    if (candidates.length > 1) candidates.sort(descending);
-    for (const first of candidates) {
-      if (this.#isCovered(first)) continue;
+    // The latest first: whatever comes before one that was joined is no race. There is at most one of each agent.
+    for (let first = this.#latest(candidates); first >= 0; first = this.#latest(candidates)) {
       if (!isWait || this.#isEnd(first, step)) this.#found(first, step);
       this.#join(first);
     }
+  }
+
+  /** The latest of some steps that does not come before the one that is being ordered; -1 if there is none. */
+  #latest(candidates: readonly number[]): number {
+    let latest = -1;
+    for (const i of candidates) if (i > latest && !this.#isCovered(i)) latest = i;
+    return latest;
   }
 
   /** With what comes before the agent's last step, and that step itself. */
@@ -205,8 +210,4 @@ export class HappensBefore {
     this.#sumsLo = new Int32Array(steps);
     this.#sumsHi = new Int32Array(steps);
   }
-}
-
-function descending(a: number, b: number): number {
-  return b - a;
 }

@@ -14,10 +14,11 @@ export function isBlocked({ kind, at, a }: Pending, words: Int32Array): boolean 
 /** An agent that waits for a word which `step` is about to write without a signal. Once it sleeps, the write is the engine's error. */
 export function sleeperBefore(step: Step, view: ExecutionView): number | undefined {
   if (step.access !== Access.write || step.kind === EventKind.signal) return undefined;
-  return view.runnable.find((agent) => {
+  for (const agent of view.runnable) {
     const { kind, at } = view.pending(agent);
-    return kind === EventKind.wait && at >= step.at && at < step.at + step.bytes;
-  });
+    if (kind === EventKind.wait && at >= step.at && at < step.at + step.bytes) return agent;
+  }
+  return undefined;
 }
 
 /** Whether a step of `agent` switches away from one that could have gone on. */
