@@ -3,7 +3,7 @@
  * where that cannot be written, into a folder that lasts as long as the process.
  *
  * A stripper in each worker would cost 50 ms and over 10 MiB per worker. Several processes may write the cache at once: a text's name
- * is the hash of what it is made from, and it appears by a rename.
+ * is the hash of what it is made from, and it appears by a rename. What nobody uses for thirty days is removed.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import {
@@ -87,27 +87,30 @@ export interface Texts {
  */
 export function prestrip(entry: URL, texts: Texts = {}): URL {
   const { edited = new Map<string, string>(), keepGenerators = false } = texts;
+  const form = keepGenerators ? 'generators' : 'functions';
   const folders = keepGenerators ? [''] : LOADABLE.map((folder) => `${folder}/`);
   const urls = [...folders.map((folder) => new URL(`src/${folder}`, ROOT)), new URL('.', entry)];
   const modules = new Set(urls.flatMap(typescriptIn));
   const served = Array.from(modules).flatMap((path) => {
     const { href } = pathToFileURL(path);
-    const onDisk = readFileSync(path, 'utf8');
     const text = edited.get(shortPath(path));
-    const serve = (url: string, of: string): [string, string] => [
-      url,
-      cachedText(of, shortPath(path), keepGenerators),
-    ];
+    const onDisk = unedited(path, form);
     return text === undefined
-      ? [serve(href, onDisk)]
-      : [serve(href, text), serve(`${href}?unedited`, onDisk)];
+      ? [[href, onDisk]]
+      : [
+          [href, cachedText(text, path, form)],
+          [`${href}?unedited`, onDisk],
+        ];
   });
   for (const path of edited.keys()) {
     if (modules.has(fileURLToPath(moduleUrl(path)))) continue;
     throw new UserError(`${path}: not loaded on engine threads: an edit would change nothing`);
   }
   const manifest = JSON.stringify(Object.fromEntries(served));
-  return store(`${hash(manifest)}.json`, () => manifest);
+  return store(`${hash(manifest)}.json`, () => {
+    prune();
+    return manifest;
+  });
 }
 
 function typescriptIn(folder: URL): readonly string[] {
@@ -118,10 +121,24 @@ function typescriptIn(folder: URL): readonly string[] {
     .toSorted();
 }
 
-function cachedText(text: string, path: string, keepGenerators: boolean): string {
-  const form = keepGenerators ? 'generators' : 'functions';
-  const name = `${hash(STRIPPERS, form, path, text)}.mjs`;
-  return store(name, () => (keepGenerators ? withoutTypes(text) : stripModule(text, path))).href;
+/** What core code becomes. */
+type Form = 'functions' | 'generators';
+
+/** Texts of modules of `src` as they are, by form and path. They do not change while a process runs. */
+const known = new Map<string, string>();
+
+function unedited(path: string, form: Form): string {
+  const key = `${form} ${path}`;
+  const href = known.get(key) ?? cachedText(readFileSync(path, 'utf8'), path, form);
+  if (shortPath(path).startsWith(`src${sep}`)) known.set(key, href);
+  return href;
+}
+
+function cachedText(text: string, path: string, form: Form): string {
+  const short = shortPath(path);
+  const name = `${hash(STRIPPERS, form, short, text)}.mjs`;
+  return store(name, () => (form === 'generators' ? withoutTypes(text) : stripModule(text, short)))
+    .href;
 }
 
 /** What a stripped text depends on besides the module: this Node's type stripper and our own code. */
@@ -134,14 +151,31 @@ const STRIPPERS: string = hash(
 
 let cache: URL | null = null;
 
+/** What was not used for so long is removed; what is used after half of it is written again, so that no other process removes it. */
+const UNUSED_MS_MAX = 30 * 24 * 3600 * 1000;
+
 function store(name: string, text: () => string): URL {
   cache ??= cacheFolder();
   const file = new URL(name, cache);
-  if (statSync(file, { throwIfNoEntry: false })) return file;
+  if (ageMs(file) < UNUSED_MS_MAX / 2) return file;
   const draft = new URL(`${name}.${randomUUID()}`, cache);
   writeFileSync(draft, text());
   renameSync(draft, file);
   return file;
+}
+
+/** Since a file was written; endless if there is none. */
+function ageMs(file: URL): number {
+  return Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? -Infinity);
+}
+
+/** When a manifest is written the code has changed: then texts of older code are left over. */
+function prune(): void {
+  cache ??= cacheFolder();
+  for (const name of readdirSync(cache)) {
+    const file = new URL(name, cache);
+    if (ageMs(file) > UNUSED_MS_MAX) rmSync(file, { force: true });
+  }
 }
 
 /** An installed package may be on a disk, or belong to a user, where nothing can be written. */

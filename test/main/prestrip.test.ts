@@ -1,7 +1,16 @@
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -80,6 +89,26 @@ describe('the manifest', () => {
     const before = prestrip(fresh('entry.ts', 'export {};'));
     const after = prestrip(fresh('entry.ts', 'export {};'));
     expect(after.href).not.toBe(before.href);
+  });
+
+  test('is kept for thirty days after its last use, as texts are', () => {
+    const days = (url: URL): number => (Date.now() - statSync(url).mtimeMs) / (24 * 3600 * 1000);
+    const makeOld = (url: URL, age: number): void => {
+      const then = Date.now() / 1000 - age * 24 * 3600;
+      utimesSync(url, then, then);
+    };
+    const entry = fresh('entry.ts', 'export {};');
+    const first = prestrip(entry);
+    const text = new URL(manifest(first)[entry.href] ?? '');
+    const draft = new URL(`${first.href}.draft`);
+    for (const age of [14, 29]) {
+      writeFileSync(draft, '');
+      for (const url of [first, text]) makeOld(url, age);
+      makeOld(draft, age + 2);
+      expect(prestrip(entry).href).toBe(first.href);
+      expect([days(first), days(text)].map(Math.round)).toEqual(age === 14 ? [14, 14] : [0, 0]);
+      expect(existsSync(draft)).toBe(age === 14);
+    }
   });
 
   test('is whole when several processes write it at once', async () => {
