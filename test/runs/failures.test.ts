@@ -1,5 +1,5 @@
 /**
- * Failures on purpose: each attempt at each site fails once, by enumeration. Nothing leaks, nothing is half done, and the guest gets through
+ * Failures on purpose: each attempt at each site fails once, by enumeration; of table pages a sample. Nothing leaks, nothing is half done, and the guest gets through
  * when user space tries again. What the handler returns for each is tested where it stands: test/kvm.
  */
 import { describe, expect, test } from 'vitest';
@@ -97,18 +97,19 @@ const shown = ({ ok, violations, failures }: RunResult): unknown => ({
   failed: failures?.[0]?.failed,
 });
 
+// Most pages of tables fill a memcache, one like the other.
 describe('each attempt fails once', () => {
   test.each([
-    ['table-page', '5.10', 80],
-    ['guest-page', '5.10', 15],
-    ['swap-place', '5.10', 3],
-    ['copy', '5.10', 10],
-    ['prepare', '5.10', 1],
-    ['prepare', '6.12', 1],
-  ] as const)('%s, profile %s, at least %i', async (site, kvm, least) => {
+    ['table-page', '5.10', 80, 4],
+    ['guest-page', '5.10', 15, 1],
+    ['swap-place', '5.10', 3, 1],
+    ['copy', '5.10', 10, 1],
+    ['prepare', '5.10', 1, 1],
+    ['prepare', '6.12', 1, 1],
+  ] as const)('%s, profile %s, at least %i, one in %i', async (site, kvm, least, step) => {
     const attempts = await attemptsAt(site, kvm);
     expect(attempts).toBeGreaterThanOrEqual(least);
-    for (let first = 1; first <= attempts; first++) {
+    for (let first = 1; first <= attempts; first += step) {
       const result = await runSmall({ ...moving([{ site, first, every: null }]), kvm });
       expect(shown(result), `attempt ${first}`).toEqual({ ok: true, violations: [], failed: 1 });
     }
