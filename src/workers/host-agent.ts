@@ -7,7 +7,7 @@ import { scattered } from '../engine/splitmix.ts';
 import { CacheTraps } from '../kvm/cache-toggle.ts';
 import { exitMm } from '../kvm/host/areas.ts';
 import type { VmaSpec } from '../kvm/host/vma.ts';
-import { discardSlot, enableDirtyLog } from '../kvm/host-operations.ts';
+import { discardSlot, enableDirtyLog } from './host-operations.ts';
 import type { Hva } from '../machine/address.ts';
 import type { Actor } from './actor.ts';
 import { collectRings } from './dirty-rings.ts';
@@ -116,7 +116,7 @@ export class HostAgent implements Actor {
       // User space asks for no log of registers.
       if (isDevice(slot)) continue;
       if (isDiscard) yield* discardSlot(vm, layout.host.vmas[id] as VmaSpec);
-      else if (yield* enableDirtyLog(vm, { id })) yield* noteLogBegun(layout, id);
+      else if (yield* enableDirtyLog(this.#world, { id })) yield* noteLogBegun(layout, id);
     }
   }
 

@@ -8,9 +8,15 @@ import {
 import type { Vm } from '../kvm/vm.ts';
 import type { Failures } from './failures.ts';
 
+/** User space of a VM, as one of its threads knows it. */
+export interface SlotUser {
+  readonly vm: Vm;
+  readonly failures: Failures;
+}
+
 /** A request, made again when it failed on purpose. `slots_lock` is held. */
 export function* requestRegionLocked(
-  { vm, failures }: { readonly vm: Vm; readonly failures: Failures },
+  { vm, failures }: SlotUser,
   region: MemoryRegion,
 ): Op<SlotOutcome> {
   for (;;) {

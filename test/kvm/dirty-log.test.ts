@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
-import { enableDirtyLog } from '../../src/kvm/host-operations.ts';
+import { enableDirtyLog } from '../../src/workers/host-operations.ts';
 import { TlbiKind } from '../../src/machine/tlbi.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
 import { Guest, Lab, only, PAGE, RAM, toLock, type PathEntry } from '../support/lab.ts';
@@ -20,7 +20,7 @@ test('enabling sets the flag, takes W away under the lock, and flushes once afte
   const flag = lab.world.layout.words.slotsGeneration;
   const host = lab.view();
   const mmuLock = lab.world.layout.locks.mmu_lock;
-  const events = lab.run(new Scripted([]), [() => enableDirtyLog(host.vm, lab.slot)]);
+  const events = lab.run(new Scripted([]), [() => enableDirtyLog(host, lab.slot)]);
   const order = events.flatMap(({ kind, at: word }) => {
     if (kind === EventKind.signal && word === flag) return ['publish'];
     if (kind === EventKind.store64 && word === at) return ['W off'];
@@ -54,7 +54,7 @@ test.each(['read', 'write'] as const)(
       { agent: 0, toEnd: true },
       { agent: 1, toEnd: true },
     ]);
-    lab.run(script, [() => guest.touch(RAM, kind), () => enableDirtyLog(host.vm, lab.slot)]);
+    lab.run(script, [() => guest.touch(RAM, kind), () => enableDirtyLog(host, lab.slot)]);
     expect(script.linesDone).toBe(3);
     expect([lab.leaf(RAM).hex, lab.slot.isDirty(0)]).toEqual(['004000008000077f', false]);
     expect(drive(guest.touch(RAM, 'write'))).toBe(1);
@@ -93,7 +93,7 @@ test('in 300 schedules of a writer, a reader and the host: W implies dirty, in t
       function* read() {
         for (let page = 2; page >= 0; page--) yield* reader.touch(RAM + page * PAGE, 'read');
       },
-      () => enableDirtyLog(host.vm, lab.slot),
+      () => enableDirtyLog(host, lab.slot),
     ]);
     for (let page = 0; page < 3; page++) {
       const isWritable =
@@ -119,7 +119,7 @@ test('in 300 schedules of a writer, a reader and the host: W implies dirty, in t
 test('without a table logging begins, and there is nothing to write-protect', () => {
   const lab = new Lab(SMALL);
   drive(lab.world.vm.freeStage2());
-  drive(enableDirtyLog(lab.world.vm, lab.slot));
+  drive(enableDirtyLog(lab.world, lab.slot));
   expect(lab.slot.isLogging()).toBe(true);
 });
 
@@ -127,7 +127,7 @@ test('enabling twice is two flushes of the VMID and none by IPA', () => {
   const lab = new Lab(SMALL);
   drive(new Guest(lab, 0).touch(RAM, 'write'));
   const host = lab.view();
-  const enable = (): ReturnType<typeof enableDirtyLog> => enableDirtyLog(host.vm, lab.slot);
+  const enable = (): ReturnType<typeof enableDirtyLog> => enableDirtyLog(host, lab.slot);
   const events = [enable, enable].flatMap((start) => lab.run(new Scripted([]), [start]));
   expect(only(events, EventKind.tlbi).map(({ at }) => at)).toEqual([TlbiKind.vmid, TlbiKind.vmid]);
   expect(lab.counter(0, STATISTICS.tlbi.vmid)).toBe(2);

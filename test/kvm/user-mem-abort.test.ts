@@ -5,7 +5,7 @@ import { EventKind } from '../../src/engine/events.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
 import { handleGuestAbort } from '../../src/kvm/guest-abort.ts';
-import { discardSlot } from '../../src/kvm/host-operations.ts';
+import { discardSlot } from '../../src/workers/host-operations.ts';
 import type { AbortResult } from '../../src/kvm/vcpu.ts';
 import type { Hva, Ipa, Phys } from '../../src/machine/address.ts';
 import { GEOMETRY_4K } from '../../src/machine/geometry.ts';

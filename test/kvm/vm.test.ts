@@ -3,7 +3,7 @@ import { drive, read32, write32, type Op } from '#port';
 import { describe, expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
-import { discardSlot } from '../../src/kvm/host-operations.ts';
+import { discardSlot } from '../../src/workers/host-operations.ts';
 import { DEFAULT_PROFILE, PROFILES } from '../../src/kvm/profile.ts';
 import { applyRangeLocked, type Chunking } from '../../src/kvm/range.ts';
 import { RewrittenStage2 } from '../../src/kvm/rewritten-stage2.ts';

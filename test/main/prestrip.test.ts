@@ -72,6 +72,15 @@ describe('a module', () => {
   });
 });
 
+const DAY_MS = 24 * 3600 * 1000;
+
+const days = (url: URL): number => (Date.now() - statSync(url).mtimeMs) / DAY_MS;
+
+function makeOld(url: URL, age: number): void {
+  const then = (Date.now() - age * DAY_MS) / 1000;
+  utimesSync(url, then, then);
+}
+
 describe('the manifest', () => {
   test('holds what a worker may load, the files beside its entry included', () => {
     const entry = fresh('entry.ts', 'export const a: number = 1;');
@@ -92,21 +101,16 @@ describe('the manifest', () => {
   });
 
   test('is kept for thirty days after its last use, as texts are', () => {
-    const days = (url: URL): number => (Date.now() - statSync(url).mtimeMs) / (24 * 3600 * 1000);
-    const makeOld = (url: URL, age: number): void => {
-      const then = Date.now() / 1000 - age * 24 * 3600;
-      utimesSync(url, then, then);
-    };
     const entry = fresh('entry.ts', 'export {};');
     const first = prestrip(entry);
-    const text = new URL(manifest(first)[entry.href] ?? '');
+    const stripped = new URL(manifest(first)[entry.href] ?? '');
     const draft = new URL(`${first.href}.draft`);
     for (const age of [14, 29]) {
       writeFileSync(draft, '');
-      for (const url of [first, text]) makeOld(url, age);
+      for (const url of [first, stripped]) makeOld(url, age);
       makeOld(draft, age + 2);
       expect(prestrip(entry).href).toBe(first.href);
-      expect([days(first), days(text)].map(Math.round)).toEqual(age === 14 ? [14, 14] : [0, 0]);
+      expect([days(first), days(stripped)].map(Math.round)).toEqual(age === 14 ? [14, 14] : [0, 0]);
       expect(existsSync(draft)).toBe(age === 14);
     }
   });

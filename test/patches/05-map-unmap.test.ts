@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
 import { drive, type Op } from '../../src/engine/explore.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
-import { enableDirtyLog } from '../../src/kvm/host-operations.ts';
+import { enableDirtyLog } from '../../src/workers/host-operations.ts';
 import type { Hva, Phys } from '../../src/machine/address.ts';
 import { FSC } from '../../src/machine/syndrome.ts';
 import { TlbiKind } from '../../src/machine/tlbi.ts';
@@ -76,7 +76,7 @@ function dissolved(): { lab: Lab; writer: Guest; neighbour: Guest; events: reado
   const lab = backedLab();
   const [writer, neighbour] = [new Guest(lab, 0), new Guest(lab, 1)];
   drive(mapBlock(writer));
-  drive(enableDirtyLog(lab.world.vm, lab.slot));
+  drive(enableDirtyLog(lab.world, lab.slot));
   expect(drive(neighbour.touch(at(7), 'read'))).toBe(0);
   const events = lab.run(new Scripted([]), [() => writer.touch(at(3), 'write')]);
   return { lab, writer, neighbour, events };

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
 import { drive } from '../../src/engine/explore.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
-import { enableDirtyLog } from '../../src/kvm/host-operations.ts';
+import { enableDirtyLog } from '../../src/workers/host-operations.ts';
 import { TlbiKind } from '../../src/machine/tlbi.ts';
 import { Guest, Lab, only, PAGE, RAM } from '../support/lab.ts';
 
@@ -19,8 +19,8 @@ function writtenLab(kvm: (typeof profiles)[number]): { lab: Lab; guest: Guest } 
 
 test.each(profiles)('%s: five pages, one walk, five stores, one flush', (kvm) => {
   const { lab } = writtenLab(kvm);
-  const { vm } = lab.view();
-  const events = lab.run(new Scripted([]), [() => enableDirtyLog(vm, lab.slot)]);
+  const host = lab.view();
+  const events = lab.run(new Scripted([]), [() => enableDirtyLog(host, lab.slot)]);
   expect(only(events, EventKind.walkBegin)).toHaveLength(1);
   expect(lab.entryStores(events)).toHaveLength(PAGES);
   expect(only(events, EventKind.tlbi).map(({ at }) => at)).toEqual([TlbiKind.vmid]);
@@ -28,7 +28,7 @@ test.each(profiles)('%s: five pages, one walk, five stores, one flush', (kvm) =>
 
 test.each(profiles)('%s: until the flush a TLB grants writes that the table does not', (kvm) => {
   const { lab, guest } = writtenLab(kvm);
-  const { vm } = lab.view();
+  const host = lab.view();
   const faults: number[] = [];
   const script = new Scripted([
     {
@@ -43,7 +43,7 @@ test.each(profiles)('%s: until the flush a TLB grants writes that the table does
     function* write() {
       faults.push(yield* guest.touch(RAM, 'write'));
     },
-    () => enableDirtyLog(vm, lab.slot),
+    () => enableDirtyLog(host, lab.slot),
   ]);
   expect(lab.leaf(RAM).hex).toBe('004000008000077f');
   faults.push(drive(guest.touch(RAM, 'write')));

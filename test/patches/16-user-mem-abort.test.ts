@@ -4,7 +4,7 @@ import { EventKind } from '../../src/engine/events.ts';
 import type { ExecutionView, Scheduler } from '../../src/engine/execution.ts';
 import { drive, type Op } from '../../src/engine/explore.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
-import { enableDirtyLog } from '../../src/kvm/host-operations.ts';
+import { enableDirtyLog } from '../../src/workers/host-operations.ts';
 import type { ProfileName } from '../../src/kvm/profile.ts';
 import type { Phys } from '../../src/machine/address.ts';
 import { FSC } from '../../src/machine/syndrome.ts';
@@ -30,7 +30,7 @@ const WRITE_FAULT = {
 /** A page that both vCPUs have read; the slot logs, so that it is read-only. */
 function readOnlyPage(kvm: ProfileName = '5.10'): Lab {
   const lab = new Lab({ kvm, slots: [{ base: RAM, bytes: 4 * MIB, logging: true }] });
-  drive(enableDirtyLog(lab.world.vm, lab.slot));
+  drive(enableDirtyLog(lab.world, lab.slot));
   for (const id of [0, 1]) drive(new Guest(lab, id).touch(RAM, 'read'));
   expect(lab.leaf(RAM).hex).toBe(PAGE_RO);
   return lab;
