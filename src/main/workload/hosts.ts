@@ -115,13 +115,7 @@ function checkGuest(
   { action, times }: HostEntry,
   { source, path, hasGuest, isLast, space }: HostPlace,
 ): void {
-  const fixed = space.slots.find((slot) => isDevice(slot) || slot.backing?.kind === 'hugetlb');
-  if (action === 'discard' && fixed !== undefined) {
-    throw source.problem(
-      [...path, 'action'],
-      `the host cannot discard the slot at 0x${fixed.base.toString(16)}: it takes no pages of hugetlb or a device back`,
-    );
-  }
+  if (action === 'discard') checkDiscard(source, path, space.slots);
   if (action === 'teardown' && (hasGuest || !isLast || times !== 1)) {
     throw source.problem(
       [...path, 'action'],
@@ -137,6 +131,18 @@ function checkGuest(
   if (times === 'until-done' && !hasGuest) {
     throw source.problem([...path, 'times'], 'until-done needs a guest program in the same phase');
   }
+}
+
+/** Memory of which a discard takes no page back, or takes back nothing but mappings: a run expects zeros after it. */
+const KEPT: readonly string[] = ['hugetlb', 'shared'];
+
+function checkDiscard(source: YamlSource, path: Path, slots: readonly Slot[]): void {
+  const kept = slots.find((slot) => isDevice(slot) || KEPT.includes(slot.backing?.kind ?? ''));
+  if (kept === undefined) return;
+  throw source.problem(
+    [...path, 'action'],
+    `the host cannot discard the slot at 0x${kept.base.toString(16)}: what hugetlb, shared memory or a device holds stays`,
+  );
 }
 
 function refuseKeys(

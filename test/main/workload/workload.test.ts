@@ -623,6 +623,17 @@ describe('backings and actions on pages', () => {
   });
 
   test.each([
+    ['shared', '8K'],
+    ['hugetlb, hugePage: 64K', '64K'],
+  ])('what is in %s stays: it is not discarded', (backing, size) => {
+    const slot = `{ name: own, base: 0x80000000, size: ${size}, backing: ${backing} }`;
+    const text = changed(own, slot).replace(protect, 'hosts: [{ action: discard }] }');
+    expect(messageOf(() => load(text))).toMatch(
+      /:12:\d+: rounds\[0\]\.hosts\[0\]\.action: the host cannot discard the slot at 0x80000000: /,
+    );
+  });
+
+  test.each([
     [
       '{ action: discard, slot: ram }',
       'slot: means nothing with discard: it is done to every slot',
