@@ -41,6 +41,7 @@ const config: ViteUserConfig = defineConfig({
       { extends: true, test: { name: 'explore', include: ['test/**/*.test.ts'] } },
       threads('faultline-threads'),
       threads('faultline-threads-js'),
+      threads('faultline-traced'),
     ],
     coverage: {
       provider: 'v8',

@@ -21,6 +21,7 @@ writePackage(DIST, {
 writePackage(THREADS, {
   '#port': {
     'faultline-threads-js': './engine/threads-js.js',
+    'faultline-traced': './engine/traced.js',
     default: './engine/threads.js',
   },
 });

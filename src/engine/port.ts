@@ -6,7 +6,7 @@
  *  - *plain* ones touch words that a lock or an owner protects: an event for the race checker, no scheduling point;
  *  - *statistics* are neither: counters that no decision of the core depends on.
  *
- * Goals: one interface for the engines `explore` (generators) and `threads` (plain functions, checked as `Stripped<Port>`).
+ * Goals: one interface for the engines `explore` (generators) and `threads`, traced or not (plain functions, checked as `Stripped<Port>`).
  * Non-goals: weak memory. Every engine runs sequentially consistent; labels are for checkers.
  */
 
@@ -130,4 +130,13 @@ export interface Attachment {
   readonly statistics: Word;
   /** The stop word (see {@link Stop}). */
   readonly stop: Word;
+  /** Where the traced engine records what this agent does; means nothing to the others. */
+  readonly trace?: Trace | undefined;
+}
+
+/** An agent's end of a trace (see `trace-ring.ts`). */
+export interface Trace {
+  readonly ring: SharedArrayBuffer;
+  /** As records name it. */
+  readonly agent: number;
 }

@@ -17,6 +17,7 @@ export class EditedExploreRunner implements SeedRunner {
   readonly shared: SharedWorld;
   eventDigest = '';
   findings: readonly EventFinding[] = [];
+  readonly events = null;
   readonly #options: RunOptions;
   readonly #pool: AgentPool;
 

@@ -46,6 +46,7 @@ interface RunFlags extends EditFlags {
   readonly seeds: number;
   readonly engine: RunOptions['engine'];
   readonly port?: RunOptions['port'];
+  readonly check?: boolean;
   readonly twin?: boolean;
   readonly json?: string;
 }
@@ -146,6 +147,10 @@ function addRun(
       '--port <name>',
       'atomics of the threads: wasm (default), or js, the slower reference',
       oneOf('--port', ['wasm', 'js']),
+    )
+    .option(
+      '--check',
+      'check tables, TLBs and locks by the events of the threads, which then run slower; under explore they always are',
     )
     .option('--twin', 'change a second table by the code of the other generation, and compare')
     .option('--json <file>', 'write the result as JSON (- is standard output)')
@@ -263,7 +268,7 @@ async function run(
   try {
     const result = await commands.runWorkload(scenario, {
       engine: flags.engine,
-      port: flags.port ?? 'wasm',
+      port: flags.check === true ? 'traced' : (flags.port ?? 'wasm'),
       seed: flags.seed,
       seeds: flags.seeds,
       seconds: flags.seconds ?? null,
@@ -289,6 +294,11 @@ function checkTogether(flags: RunFlags): void {
   }
   if (flags.engine === 'explore' && flags.port !== undefined) {
     throw new UserError('--port: not with --engine explore, which runs without threads');
+  }
+  if (flags.check === true && flags.port !== undefined) {
+    throw new UserError(
+      '--port: not with --check, whose threads record what they do on a port of their own',
+    );
   }
   if (flags.seconds !== undefined && flags.seeds > 1) {
     throw new UserError('--seconds: not with --seeds, which already says how long to run');

@@ -33,6 +33,7 @@ export function runReport(result: RunResult): string {
     ...failureLines(result),
     ...exitLines(result),
     samplingLine(result),
+    ...traceLines(result),
     environmentLine(result.environment),
     '',
     ...verdictLines(result),
@@ -278,6 +279,12 @@ function exitLines({ exits }: RunResult): string[] {
 function samplingLine({ sampling, eventDigest }: RunResult): string {
   const text = `timed: ${oneIn(sampling.latency, 'fault')}, ${oneIn(sampling.hold, 'lock hold')}, every contended wait`;
   return eventDigest === null ? text : `${text}; event digest ${eventDigest}`;
+}
+
+function traceLines({ trace }: RunResult): string[] {
+  if (trace === undefined) return [];
+  const perSecond = number(Math.round(trace.perSecond));
+  return [`checked as it ran: ${amount(trace.events, 'event')}, ${perSecond} per second`];
 }
 
 function oneIn(n: number, noun: string): string {

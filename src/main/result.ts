@@ -79,7 +79,9 @@ export interface RunResult {
   readonly ok: boolean;
   readonly workload: string;
   readonly engine: 'threads' | 'explore';
-  readonly port: 'wasm' | 'js' | 'explore';
+  readonly port: 'wasm' | 'js' | 'traced' | 'explore';
+  /** Port `traced`: events that the checkers saw, of all seeds. */
+  readonly trace?: { readonly events: number; readonly perSecond: number };
   readonly kvm: ProfileName;
   readonly vcpus: number;
   readonly seed: number;
@@ -224,7 +226,7 @@ export interface BenchResult {
   readonly p99: number;
   readonly min: number;
   readonly ratioTo: Readonly<Record<string, number>>;
-  readonly port?: 'wasm' | 'js' | 'explore' | 'native';
+  readonly port?: 'wasm' | 'js' | 'traced' | 'explore' | 'native';
   /** Operations per second of all vCPUs together, at the p50. */
   readonly perSecond?: number;
 }

@@ -23,6 +23,7 @@ const SEEDS_PER_TURN = 16;
 
 export class ExploreRunner implements SeedRunner {
   readonly shared: SharedWorld;
+  readonly events = null;
   readonly #options: RunOptions;
   readonly #digest = new EventDigest();
   readonly #checkers: EventCheckers;

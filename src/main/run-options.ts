@@ -13,8 +13,8 @@ export interface Progress {
 
 export interface RunOptions {
   readonly engine: 'threads' | 'explore';
-  /** Which thread port; means nothing under `explore`. */
-  readonly port: 'wasm' | 'js';
+  /** Which thread port; means nothing under `explore`. Events are checked where they are recorded: on `traced`, and under `explore`. */
+  readonly port: 'wasm' | 'js' | 'traced';
   readonly seed: number;
   /** How many seeds to run, from `seed` on. */
   readonly seeds: number;

@@ -12,6 +12,7 @@ import type { EventFinding } from './event-checkers.ts';
 import type { SeedRunner } from './seed-runner.ts';
 import { bindSharedWorld, createSharedWorld, type SharedWorld } from './shared-world.ts';
 import { heldLocks, lockHands, whoOf } from './stuck-locks.ts';
+import { TraceCheck } from './trace-check.ts';
 import { StuckError, UserError, WorkerDied } from './user-error.ts';
 
 /** How often the main thread looks at a run, milliseconds. */
@@ -19,17 +20,25 @@ const LOOK_MS = 100;
 /** A run in which no vCPU and no host pass makes a step for so long is stuck. */
 const STUCK_MS = 30_000;
 
+/** Seams for tests: worker modules instead of ours. */
+export interface WorkerHooks {
+  /** Of the agents. */
+  readonly entry?: URL;
+  /** Of the checkers of events. */
+  readonly checkEntry?: URL;
+}
+
 export class ThreadRunner implements SeedRunner {
   shared: SharedWorld;
   readonly eventDigest = null;
-  /** Without an order of events no lock is checked. */
-  readonly findings: readonly EventFinding[] = [];
   readonly #options: RunOptions;
   readonly #pool: AgentPool;
+  /** Who checks events; null where none are recorded. */
+  readonly #check: TraceCheck | null;
   #isUsed = false;
 
-  /** `entry`: another worker module than the agents' thread, for tests. */
-  constructor(scenario: Scenario, options: RunOptions, entry: URL | undefined) {
+  /** `hooks`: other worker modules than ours, for tests. */
+  constructor(scenario: Scenario, options: RunOptions, { entry, checkEntry }: WorkerHooks) {
     this.#options = options;
     this.shared = createSharedWorld(scenario);
     this.#pool = new AgentPool({
@@ -39,27 +48,45 @@ export class ThreadRunner implements SeedRunner {
       memory: this.shared.memory,
       edits: options.edits,
     });
+    this.#check = options.port === 'traced' ? new TraceCheck(this.shared, checkEntry) : null;
+  }
+
+  get events(): number | null {
+    return this.#check?.events ?? null;
+  }
+
+  get findings(): readonly EventFinding[] {
+    return this.#check?.findings ?? [];
   }
 
   async run(seed: number): Promise<void> {
     if (this.#isUsed) this.shared = renewed(this.shared);
     this.#isUsed = true;
-    const tasks = tasksOf(this.shared, this.#options, seed);
+    const tasks = tasksOf(this.shared, this.#options, seed, this.#check?.ring);
+    await watched(this.shared, this.#options, seed, async (signal) => {
+      if (this.#check === null) await this.#runAgents(tasks, signal);
+      else {
+        await this.#check.during(signal, {
+          agents: () => this.#runAgents(tasks, signal),
+          stop: () => stop(this.shared),
+        });
+      }
+    });
+  }
+
+  async #runAgents(tasks: readonly ThreadTask[], signal: AbortSignal): Promise<void> {
     const stopOthers = (report: ThreadReport): void => {
       if (report.end === 'failed') stop(this.shared);
     };
     try {
-      const reports = await watched(this.shared, this.#options, seed, (signal) =>
-        this.#pool.run<ThreadReport>(tasks, signal, stopOthers),
-      );
-      endOn(reports);
+      endOn(await this.#pool.run<ThreadReport>(tasks, signal, stopOthers));
     } catch (error) {
       throw error instanceof WorkerDied ? withHolder(error, this.shared) : error;
     }
   }
 
   async close(): Promise<void> {
-    await this.#pool.close();
+    await Promise.all([this.#pool.close(), this.#check?.close()]);
   }
 }
 
@@ -69,7 +96,12 @@ function renewed({ memory, world }: SharedWorld): SharedWorld {
   return bindSharedWorld(world.scenario, memory);
 }
 
-function tasksOf(shared: SharedWorld, options: RunOptions, seed: number): ThreadTask[] {
+function tasksOf(
+  shared: SharedWorld,
+  options: RunOptions,
+  seed: number,
+  ring: SharedArrayBuffer | undefined,
+): ThreadTask[] {
   const { scenario } = shared.world;
   const duration: Duration =
     options.seconds === null ? { rounds: scenario.repeat } : { ns: options.seconds * 1e9 };
@@ -78,6 +110,7 @@ function tasksOf(shared: SharedWorld, options: RunOptions, seed: number): Thread
     agent,
     seed,
     duration,
+    ring,
   }));
 }
 

@@ -13,7 +13,7 @@ import { leavesBySize } from './granule.ts';
 import type { Environment, RunResult, Violation } from './result.ts';
 import { ExploreRunner } from './run-explore.ts';
 import type { RunOptions } from './run-options.ts';
-import { ThreadRunner } from './run-threads.ts';
+import { ThreadRunner, type WorkerHooks } from './run-threads.ts';
 import type { SeedRunner } from './seed-runner.ts';
 import type { SharedWorld } from './shared-world.ts';
 import { Totals } from './totals.ts';
@@ -22,11 +22,9 @@ import { UNVERIFIED, verify, type Finding, type Verification } from './verify/ve
 import { violationsOf } from './violations.ts';
 
 /** Seams for tests. */
-export interface RunHooks {
+export interface RunHooks extends WorkerHooks {
   /** Called after the agents ended and before the verification: a test breaks something here. */
   readonly beforeVerify?: (shared: SharedWorld) => void;
-  /** The worker module instead of the vCPU thread. */
-  readonly entry?: URL;
 }
 
 /**
@@ -51,7 +49,7 @@ export async function runWorkload(
 
 function runnerOf(scenario: Scenario, options: RunOptions, hooks: RunHooks): SeedRunner {
   const { engine, edits = [] } = options;
-  if (engine === 'threads') return new ThreadRunner(scenario, options, hooks.entry);
+  if (engine === 'threads') return new ThreadRunner(scenario, options, hooks);
   if (edits.length > 0) return new EditedExploreRunner(scenario, options, edits);
   return new ExploreRunner(scenario, options);
 }
@@ -65,6 +63,8 @@ interface SeedsRun {
   /** Seeds run: fewer than asked for if one was violated. */
   readonly seeds: number;
   readonly eventDigest: string | null;
+  /** See `SeedRunner.events`. */
+  readonly events: number | null;
   readonly failures: NonNullable<RunResult['failures']>;
 }
 
@@ -77,15 +77,15 @@ async function runSeeds(
   for (let seeds = 1; ; seeds++) {
     const seed = options.seed + seeds - 1;
     const early = await runSeed(runner, seed);
-    const { shared, eventDigest } = runner;
+    const { shared, eventDigest, events } = runner;
     totals.add(shared.memory, shared.layout);
     hooks.beforeVerify?.(shared);
-    const events = early ?? runner.findings;
+    const found = early ?? runner.findings;
     const verification = early === null ? verify(shared.worlds) : UNVERIFIED;
-    const violations = violationsOf(shared, { ...verification, events }, options, seed);
+    const violations = violationsOf(shared, { ...verification, events: found }, options, seed);
     if (violations.length > 0 || seeds === options.seeds) {
       const failures = failuresOf(shared);
-      return { totals, verification, violations, seeds, eventDigest, failures };
+      return { totals, verification, violations, seeds, eventDigest, events, failures };
     }
   }
 }
@@ -116,6 +116,12 @@ function migrationOf(totals: Totals, { copies }: Verification): Pick<RunResult, 
   return { migration: { harvests, pagesCopied, ...copies } };
 }
 
+function traceOf({ totals, events }: SeedsRun): Pick<RunResult, 'trace'> {
+  if (events === null) return {};
+  const seconds = totals.counter(STATISTICS.wallNs) / 1e9;
+  return { trace: { events, perSecond: seconds > 0 ? events / seconds : 0 } };
+}
+
 function resultOf(
   scenario: Scenario,
   options: RunOptions,
@@ -130,6 +136,7 @@ function resultOf(
     workload: scenario.name,
     engine: options.engine,
     port: options.engine === 'threads' ? options.port : 'explore',
+    ...traceOf(run),
     kvm: scenario.kvm,
     vcpus: scenario.vcpus,
     seed: options.seed,

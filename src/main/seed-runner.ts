@@ -7,6 +7,8 @@ export interface SeedRunner {
   readonly shared: SharedWorld;
   /** Of all events so far; null where events have no order. */
   readonly eventDigest: string | null;
+  /** How many of all seeds so far came from threads; null under `explore`, and where threads record none. */
+  readonly events: number | null;
   /** What the checkers of events found in the last seed. */
   readonly findings: readonly EventFinding[];
   /**

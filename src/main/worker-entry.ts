@@ -8,11 +8,12 @@ export interface WorkerLaunch {
   readonly execArgv: string[];
 }
 
-/** A module that a worker can run by name, in a folder of `src`: those of `main` run edits under `explore`. */
+/** A module that a worker can run by name, in a folder of `src`: those of `main` run edits under `explore`, or check what threads do. */
 const FOLDERS = {
   'thread-entry': 'workers',
   'bench-entry': 'workers',
   'edited-entry': 'main',
+  'check-entry': 'main',
   'edited-exploration': 'main/explore',
   'part-entry': 'main/explore',
 } as const;
@@ -20,12 +21,13 @@ const FOLDERS = {
 /** One of these, or another one. */
 export type WorkerEntry = keyof typeof FOLDERS | URL;
 
-/** Whose operations a worker's core performs: WebAssembly or JavaScript atomics, or the generators of `explore`. */
-export type WorkerPort = 'wasm' | 'js' | 'explore';
+/** Whose operations a worker's core performs: WebAssembly or JavaScript atomics, those that are recorded, or the generators of `explore`. */
+export type WorkerPort = 'wasm' | 'js' | 'traced' | 'explore';
 
 const CONDITIONS: Readonly<Record<WorkerPort, readonly string[]>> = {
   wasm: ['--conditions=faultline-threads'],
   js: ['--conditions=faultline-threads-js'],
+  traced: ['--conditions=faultline-traced'],
   explore: [],
 };
 
@@ -43,7 +45,8 @@ export function workerLaunch(
 ): WorkerLaunch {
   if (!new URL(import.meta.url).pathname.endsWith('.ts')) {
     if (entry instanceof URL) throw new Error('an installed package runs its own workers only');
-    const built = new URL(`../threads/workers/${entry}.js`, import.meta.url);
+    const form = port === 'explore' ? '' : 'threads/';
+    const built = new URL(`../${form}${FOLDERS[entry]}/${entry}.js`, import.meta.url);
     if (edits.length === 0) return { filename: built.href, execArgv: [...CONDITIONS[port]] };
   }
   const source = entry instanceof URL ? entry : moduleUrl(`src/${FOLDERS[entry]}/${entry}.ts`);

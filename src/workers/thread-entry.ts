@@ -13,6 +13,8 @@ import { worldOf } from './world.ts';
 /** One agent's part of a run. The memory of all runs of a thread came with its start: {@link threadMemory}. */
 export interface ThreadTask extends AgentPart {
   readonly scenario: Scenario;
+  /** Where the traced engine records events. */
+  readonly ring?: SharedArrayBuffer | undefined;
 }
 
 /** How it ended; what is thrown besides is a bug. `stopped`: another agent, or the user, ended the run. */
@@ -22,10 +24,11 @@ export type ThreadReport =
 
 export default function runThread(task: ThreadTask): ThreadReport {
   assertStripped();
-  const { scenario, agent, seed } = task;
+  const { scenario, agent, seed, ring } = task;
   const layout = layoutOf(scenario);
   const statistics = statisticsOf(layout, agent);
-  attach({ memory: threadMemory(), statistics, stop: layout.words.stop, seed });
+  const trace = ring && { ring, agent };
+  attach({ memory: threadMemory(), statistics, stop: layout.words.stop, seed, trace });
   const world = worldOf(scenario, layout, agent);
   try {
     drive(runPart(world, task));

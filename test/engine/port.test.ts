@@ -1,9 +1,10 @@
-/** The three engines declare one port; the compiler compares the types, this file the names and the kinds. */
+/** The engines declare one port; the compiler compares the types, this file the names and the kinds. */
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import * as explore from '../../src/engine/explore.ts';
 import { Stopped, type Op, type Port, type Stripped } from '../../src/engine/port.ts';
 import * as threadsJs from '../../src/engine/threads-js.ts';
 import * as threads from '../../src/engine/threads.ts';
+import * as traced from '../../src/engine/traced.ts';
 
 const OPERATIONS: Readonly<Record<keyof Port, 'atomic' | 'ordinary'>> = {
   load32: 'atomic',
@@ -49,6 +50,7 @@ describe('explore', () => {
 describe.each([
   ['threads', threads],
   ['threads-js', threadsJs],
+  ['traced', traced],
 ])('%s', (_name, engine) => {
   test('is the port, stripped', () => {
     expectTypeOf(engine).toExtend<Stripped<Port>>();
@@ -68,11 +70,13 @@ describe.each([
   });
 });
 
-test('both thread ports are of one type each, and neither is the other kind', () => {
+test('the thread ports are of one type each, and neither is the other kind', () => {
   expectTypeOf(threads).toExtend<Stripped<Port>>();
   expectTypeOf(threadsJs).toExtend<Stripped<Port>>();
+  expectTypeOf(traced).toExtend<Stripped<Port>>();
   expectTypeOf(threads).not.toExtend<Port>();
   expectTypeOf(threadsJs).not.toExtend<Port>();
+  expectTypeOf(traced).not.toExtend<Port>();
   expectTypeOf(explore).not.toExtend<Stripped<Port>>();
   expectTypeOf<Stripped<{ f(at: number): Op<boolean>; g(): number }>>().toEqualTypeOf<{
     f: (at: number) => boolean;

@@ -1,4 +1,4 @@
-/** One list of expectations for all three ports; the project of the run decides which one `#port` is. */
+/** One list of expectations for all four ports; the project of the run decides which one `#port` is. */
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import {
@@ -33,6 +33,7 @@ import {
   wait,
   write32,
 } from '#port';
+import { TraceWord, createRing, resetRing } from '../../src/engine/trace-ring.ts';
 
 const memory = new WebAssembly.Memory({ initial: 2, maximum: 2, shared: true });
 const words = new Int32Array(memory.buffer);
@@ -41,10 +42,14 @@ const AT = 64;
 const STOP = 8;
 const STATISTICS = 0x1_0000;
 const MIN = -0x8000_0000;
+/** Room for more events than a test makes, which nobody reads. */
+const RING_EVENTS = 2 ** 16;
+const ring = createRing(RING_EVENTS);
+const trace = { ring, agent: 3 } as const;
 const isThreads = Object.getPrototypeOf(load32) === Function.prototype;
 
 function attachSeed(seed: number): void {
-  attach({ memory, seed, statistics: STATISTICS, stop: STOP });
+  attach({ memory, seed, statistics: STATISTICS, stop: STOP, trace });
 }
 
 /** The word at `AT`, set behind the port's back. */
@@ -65,6 +70,8 @@ function sequence(seed: number): readonly number[] {
 
 beforeEach(() => {
   words.fill(0);
+  resetRing(ring);
+  new Int32Array(ring)[TraceWord.limit] = RING_EVENTS;
   attachSeed(7);
 });
 
@@ -253,7 +260,7 @@ describe('frames and plain words', () => {
 
 test('attach binds to the memory it is given, and back', () => {
   const other = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
-  attach({ memory: other, seed: 7, statistics: 0, stop: STOP });
+  attach({ memory: other, seed: 7, statistics: 0, stop: STOP, trace });
   drive(store64(AT, 1, 2, Order.release));
   write32(AT + 8, 3);
   expect(found()).toEqual([0, 0, 0, 0]);
@@ -283,7 +290,7 @@ describe('statistics', () => {
   });
 
   test('attach names the block', () => {
-    attach({ memory, seed: 7, statistics: STATISTICS + 64, stop: STOP });
+    attach({ memory, seed: 7, statistics: STATISTICS + 64, stop: STOP, trace });
     count(0, 1);
     tally(8);
     expect(floats[(STATISTICS + 64) / 8]).toBe(1);
