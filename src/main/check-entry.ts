@@ -16,7 +16,10 @@ export interface CheckTask {
 
 export interface CheckReport {
   readonly events: number;
+  /** Of the events. */
   readonly findings: readonly EventFinding[];
+  /** Those, and what shows at the end of a run that completed. */
+  readonly findingsAtEnd: readonly EventFinding[];
 }
 
 let checkers: EventCheckers | null = null;
@@ -26,6 +29,7 @@ export default function checkTrace({ scenario, ring }: CheckTask): CheckReport {
   checkers ??= new EventCheckers(joinSharedWorld(scenario, threadMemory()));
   checkers.reset();
   const events = new TraceReader(ring).drain(checkers.sinks);
+  const { findings } = checkers;
   checkers.finish();
-  return { events, findings: checkers.findings };
+  return { events, findings, findingsAtEnd: checkers.findings };
 }

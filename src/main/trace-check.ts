@@ -4,7 +4,7 @@ import type { CheckReport, CheckTask } from './check-entry.ts';
 import type { EventFinding } from './event-checkers.ts';
 import { AgentPool } from './pool.ts';
 import type { SharedWorld } from './shared-world.ts';
-import { WorkerDied } from './user-error.ts';
+import { WorkerDied, endedEarly } from './user-error.ts';
 
 /** Records of a ring, 512 KiB: some milliseconds of a run. */
 const CAPACITY = 2 ** 14;
@@ -39,21 +39,23 @@ export class TraceCheck {
   }
 
   /**
-   * Checks one seed. What the agents fail with comes before what the checkers do.
-   * @throws Error if a checker failed: a bug of ours.
+   * Checks one seed, of which the agents do the work.
+   * @throws what the agents failed with, and with it what was found until then; Error if a checker failed: a bug of ours.
    */
   async during(signal: AbortSignal, { agents, stop }: Checked): Promise<void> {
     resetRing(this.ring);
     const checked = this.#checked(signal, stop);
-    try {
-      await agents();
-    } finally {
-      closeRing(this.ring);
-    }
-    const outcome = await checked;
-    if (outcome instanceof Error) throw outcome;
-    this.events += outcome.events;
-    this.findings = outcome.findings;
+    const failure = await agents().then(
+      () => null,
+      (error: unknown) => ({ error }),
+    );
+    closeRing(this.ring);
+    const report = await checked;
+    if (failure !== null)
+      throw report instanceof Error ? failure.error : endedEarly(failure.error, report.findings);
+    if (report instanceof Error) throw report;
+    this.events += report.events;
+    this.findings = report.findingsAtEnd;
   }
 
   async close(): Promise<void> {

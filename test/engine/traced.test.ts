@@ -35,6 +35,10 @@ interface Call {
   readonly argv: readonly number[];
 }
 
+type Operations = Readonly<Record<Operation, (...argv: readonly number[]) => unknown>>;
+const generators = explore as unknown as Operations;
+const functions = traced as unknown as Operations;
+
 const WORDS = 8;
 
 /** Calls on a memory of eight words. */
@@ -83,8 +87,7 @@ function underExplore(calls: readonly Call[]): Outcome {
   const recorder = new Recorder();
   function* agent(): Op<void> {
     for (const { operation, argv } of calls) {
-      const perform = explore[operation] as (...argv: readonly number[]) => unknown;
-      const returned = perform(...argv);
+      const returned = generators[operation](...argv);
       const isOp = typeof returned === 'object';
       results.push(
         isOp ? yield* returned as Op<unknown> : returned,
@@ -108,8 +111,7 @@ function underTraced(calls: readonly Call[]): Outcome {
   const ring = openRing(64);
   traced.attach({ memory, seed: 0, statistics: 0, stop: 0, trace: { ring, agent: 0 } });
   const results = calls.flatMap(({ operation, argv }) => {
-    const perform = traced[operation] as (...argv: readonly number[]) => unknown;
-    return [perform(...argv), ...highAfter(operation, traced.high)];
+    return [functions[operation](...argv), ...highAfter(operation, traced.high)];
   });
   const { events } = drained(ring);
   return { results, events, words: Array.from(new Int32Array(memory.buffer)) };

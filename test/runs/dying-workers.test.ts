@@ -60,7 +60,9 @@ async function embraced({ memory, layout }: SharedWorld): Promise<void> {
 
 test('a run in which nothing moves for 30 s ends, and says who holds which lock and who waits for it', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
-  const runner = new ThreadRunner(small('demand-paging'), RUN_OPTIONS, entryOf('stalls'));
+  const runner = new ThreadRunner(small('demand-paging'), RUN_OPTIONS, {
+    entry: entryOf('stalls'),
+  });
   const ended = runner.run(1).then(
     () => null,
     (error: unknown) => error,
