@@ -6,6 +6,7 @@ import { benchLocks } from './bench-locks.ts';
 import { benchPgtable } from './bench-pgtable.ts';
 import { benchProtocol } from './bench-protocol.ts';
 import { benchSeam } from './bench-seam.ts';
+import { benchTraced } from './bench-traced.ts';
 import type { BenchDocument, BenchResult } from './result.ts';
 import type { Output } from './run-options.ts';
 
@@ -48,6 +49,7 @@ const GROUPS: Readonly<Record<string, Group>> = {
   pgtable: benchPgtable,
   protocol: benchProtocol,
   seam: benchSeam,
+  traced: benchTraced,
 };
 
 /** Runs the named groups. Figures of different runs, or of a busy machine, do not compare. */

@@ -36,7 +36,7 @@ export const exitStatus = {
 } as const;
 
 const seedsMax = 1_000_000;
-const benchmarks = ['explore', 'fault', 'locks', 'pgtable', 'protocol', 'seam'] as const;
+const benchmarks = ['explore', 'fault', 'locks', 'pgtable', 'protocol', 'seam', 'traced'] as const;
 
 interface RunFlags extends EditFlags {
   readonly kvm?: ProfileName;

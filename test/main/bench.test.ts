@@ -125,6 +125,20 @@ test('bench explore: the litmus with all checkers, and without any', () => {
   expect(sinks).toEqual([1, 2, 3].map(() => [undefined, all]));
 });
 
+test('bench traced: the same accesses without checkers and with them', async () => {
+  const { results } = await bench(['traced'], fakeIo(), { ...tiny, pages: 64 });
+  expect(results.map(({ name, kvm, port, vcpus }) => `${name} ${kvm} ${port} ${vcpus}`)).toEqual(
+    ['5.10', '6.12'].flatMap((kvm) => [
+      `traced/threads ${kvm} wasm 2`,
+      `traced/check ${kvm} traced 2`,
+    ]),
+  );
+  for (let i = 0; i < results.length; i += 2) {
+    const [threads, check] = results.slice(i);
+    expect(check?.ratioTo).toEqual({ threads: (check?.p50 ?? 0) / (threads?.p50 ?? 1) });
+  }
+}, 60_000);
+
 test('bench protocol: each profile, own pages and the same, against the spin lock', async () => {
   const { results } = await bench(['protocol'], fakeIo(), tiny);
   expect(results.map(({ name, kvm, vcpus }) => `${name} ${kvm} ${vcpus}`)).toEqual(

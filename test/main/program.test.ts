@@ -110,6 +110,16 @@ describe('run', () => {
     expect(calls[0]?.scenario).toMatchObject({ vcpus: 4, kvm: '5.10', twin: false });
   });
 
+  test('--check: the port that records', async () => {
+    const { calls } = await run(['run', 'permission-storm', '--check', '--seconds', '1']);
+    expect(calls[0]?.options).toMatchObject({ engine: 'threads', port: 'traced', seconds: 1 });
+  });
+
+  test('--check under explore, which always does', async () => {
+    const { status, calls } = await run(['run', 'storm', '--check', '--engine', 'explore']);
+    expect([status, calls[0]?.options.engine]).toEqual([0, 'explore']);
+  });
+
   test('explore gets the smaller scenario', async () => {
     const { calls } = await run([
       'run',
@@ -250,6 +260,10 @@ describe('usage errors: one line that names the flag, exit status 2, nothing run
       '--port: not with --engine explore, which runs without threads',
     ],
     [
+      [...storm, '--check', '--port', 'wasm'],
+      '--port: not with --check, whose threads record what they do on a port of their own',
+    ],
+    [
       [...storm, '--seeds', '2', '--seconds', '1'],
       '--seconds: not with --seeds, which already says how long to run',
     ],
@@ -260,7 +274,7 @@ describe('usage errors: one line that names the flag, exit status 2, nothing run
     ],
     [
       ['bench', 'nothing'],
-      'NAME: "nothing" is not known (known: explore, fault, locks, pgtable, protocol, seam)',
+      'NAME: "nothing" is not known (known: explore, fault, locks, pgtable, protocol, seam, traced)',
     ],
     [['start', 'now'], "too many arguments for 'start'. Expected 0 arguments but got 1: now."],
   ])('%j', async (argv, message) => {
@@ -316,7 +330,7 @@ describe('bench', () => {
     expect(all).toMatchObject({
       status: 0,
       err: 'measuring\n',
-      benches: [['explore', 'fault', 'locks', 'pgtable', 'protocol', 'seam']],
+      benches: [['explore', 'fault', 'locks', 'pgtable', 'protocol', 'seam', 'traced']],
     });
     expect(JSON.parse(all.out)).toEqual(benchDocument);
     expect((await run(['bench', 'seam'])).benches).toEqual([['seam']]);

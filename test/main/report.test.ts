@@ -33,6 +33,13 @@ describe('runReport', () => {
     expect(runReport(fixedResult)).toBe(passed);
   });
 
+  test('says how many events were checked', () => {
+    const trace = { events: 1_234_567, perSecond: 1_003_713.8 };
+    const lines = runReport({ ...fixedResult, port: 'traced', trace }).split('\n');
+    expect(lines[0]).toContain('engine threads (traced)');
+    expect(lines).toContain('checked as it ran: 1,234,567 events, 1,003,714 per second');
+  });
+
   test('names each violation, what led to it, and the command that runs it again', () => {
     const command = 'faultline run a --engine explore --seed 1';
     const lost = { verdict: 'lost-write', message: 'vCPU 1 wrote 7 and found 5' };
