@@ -1,11 +1,13 @@
 /** `run --check`: what the checkers of events see of threads, and how such a run ends. */
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { SourceEdit } from '../../src/main/edits.ts';
+import { loadEdits } from '../../src/main/edits-file.ts';
 import { AgentPool } from '../../src/main/pool.ts';
 import type { RunOptions } from '../../src/main/run-options.ts';
 import type { RunHooks } from '../../src/main/run.ts';
 import type { RunResult } from '../../src/main/result.ts';
 import { StuckError } from '../../src/main/user-error.ts';
+import { loadEditedWorkload } from '../../src/main/workload/workload.ts';
 import type { Scenario } from '../../src/workers/scenario.ts';
 import { runSmall, small, verdictsOf } from './small.ts';
 
@@ -42,14 +44,6 @@ const planted = {
     find: 'yield* pgt.ops.tlbFlushIpa(context.addr, hint);',
     replace: '',
   },
-  noSwap: {
-    file: 'src/pgtable/parallel/entry-update.ts',
-    find: 'return yield* tryStoreDescriptor(context.entry, context.old, value);',
-    replace: `const now = yield* loadDescriptor(context.entry);
-    if (!now.equals(context.old)) return false;
-    yield* storeDescriptor(context.entry, value, Order.once);
-    return true;`,
-  },
   throwsAtEnd: {
     file: 'src/workers/vcpu-agent.ts',
     find: 'if (this.#id === 0) yield* systemOff(this.#world.vm);',
@@ -57,16 +51,17 @@ const planted = {
   },
 } as const satisfies Record<string, SourceEdit>;
 
-describe('code that is wrong is found', () => {
-  test.each<[string, string, Scenario['kvm'], SourceEdit, string]>([
-    ['a break without a TLBI', 'migration', '5.10', planted.noTlbi, 'break-not-completed'],
-    ['a store beside readers', 'demand-paging', '6.12', planted.noSwap, 'entry-lock'],
-  ])('%s', async (_what, workload, kvm, edit, verdict) => {
-    const result = await runSmall(small(workload, { kvm }), { ...TRACED, edits: [edit] });
-    expect(result).toMatchObject({ ok: false, edits: 1 });
-    expect(verdictsOf(result)).toContain(verdict);
-  });
-});
+/** One of each kind of checker; test/runs/pairs.test.ts has them all under explore. */
+test.each(['break-not-completed', 'stale-tlb', 'entry-lock', 'lock-order'])(
+  'workloads/bad/%s is found on threads, and nothing else',
+  async (verdict) => {
+    const file = `workloads/bad/${verdict}.yaml`;
+    const { scenario, edited } = loadEditedWorkload(file, { explore: true });
+    const edits = edited === null ? [] : loadEdits([], edited);
+    const result = await runSmall(scenario, { ...TRACED, edits });
+    expect(new Set(verdictsOf(result))).toEqual(new Set([verdict]));
+  },
+);
 
 test('what was found before an agent died is the result', async () => {
   const edits = [planted.noTlbi, planted.throwsAtEnd];
