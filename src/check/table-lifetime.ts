@@ -8,7 +8,7 @@
  *
  * Cannot see: a page that was freed early, is in use again, and is reached by its old name; the free was a finding already.
  */
-import { EventKind, LockMode, RECORD } from '../engine/events.ts';
+import { EventKind, LockMode, RECORD, isBefore } from '../engine/events.ts';
 import { isTable } from './entry-bits.ts';
 import type { Findings } from './finding.ts';
 import type { Holds } from './holds.ts';
@@ -61,7 +61,7 @@ export class TableLifetime implements TableCheck {
     const who = this.#findings.names.agent(agent);
     const kind = agentAndKind & 0xffff;
     if (kind === EventKind.frameFree) this.#freed(page, agent);
-    else if (kind !== EventKind.frameAlloc && page.isFreed)
+    else if (isAccess(kind) && page.isFreed)
       this.#findings.add('table-use', `${who} accessed table page ${page.index}, which is free`, {
         agents: [agent],
         place: this.#tables.placeOfTable(page),
@@ -86,7 +86,7 @@ export class TableLifetime implements TableCheck {
       if (this.#invalidations.openOf(root).some(({ table }) => table === page))
         this.#wrong(page, [agent], 'which a walk cache may hold');
       for (const [reader, { since, isShared }] of this.#holds.of(root.sections)) {
-        if (!isShared || page.unlinkedRoot !== root || since >= page.unlinkedAt) continue;
+        if (!isShared || page.unlinkedRoot !== root || !isBefore(since, page.unlinkedAt)) continue;
         const who = this.#findings.names.agent(reader);
         this.#wrong(page, [agent, reader], `in which ${who} may be walking`);
       }
@@ -99,4 +99,12 @@ export class TableLifetime implements TableCheck {
     const message = `${names.agent(agents[0])} freed table page ${page.index}, ${why}`;
     this.#findings.add('table-freed', message, { agents, place: this.#tables.placeOfTable(page) });
   }
+}
+
+/**
+ * Whether an event says that somebody loads or stores. Who waits to try again does not: it has given everything back, and the page may be gone. Of
+ * moments some name no word, and their numbers may be those of words.
+ */
+function isAccess(kind: number): boolean {
+  return kind <= EventKind.copy && kind !== EventKind.retryWhen;
 }

@@ -66,6 +66,11 @@ export const RECORD = {
   words: 8,
 } as const;
 
+/** Whether one event came before another, by their numbers: those wrap at 2^32, and a run on threads comes that far. */
+export function isBefore(sequence: number, other: number): boolean {
+  return ((sequence - other) | 0) < 0;
+}
+
 /** A passive automaton over the stream of events. */
 export interface EventSink {
   /** `record` is reused: copy what must be kept. */

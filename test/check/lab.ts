@@ -231,6 +231,11 @@ export class CheckerLab {
     this.write32(VMID_WORD, VMID);
   }
 
+  /** The next event has the number after this one. */
+  numberFrom(sequence: number): void {
+    this.#sequence = sequence;
+  }
+
   #put(kind: EventKind, agent: number, at: number, [newLo, newHi]: Bits): void {
     const [oldLo, oldHi] = this.#words.get(at) ?? EMPTY;
     this.#words.set(at, [newLo, newHi]);

@@ -1,5 +1,6 @@
 /** Table pages are freed when nobody can come to them, and nobody comes to those that are free. */
 import { describe, expect, test } from 'vitest';
+import { EventKind } from '../../src/engine/events.ts';
 import { CheckerLab, EMPTY, LOCKED, R, block, entryAt } from './lab.ts';
 
 /** Takes page 1 out of the table, and frees it but for the steps that are left out. */
@@ -43,14 +44,29 @@ describe('a table that nobody else walks is freed', () => {
     );
   });
 
-  test('while a section is open that began after', () => {
-    const lab = new CheckerLab();
-    remove(lab, ['free', 'unlock']);
-    lab.section(1, 'begin');
-    lab.free(0, 1);
-    lab.unlock(0);
-    expect(lab.verdicts).toEqual([]);
-  });
+  /** The last: numbers of events wrap before the section begins. */
+  test.each([0, 0x7fff_fffa])(
+    'while a section is open that began after, from event %i',
+    (first) => {
+      const lab = new CheckerLab();
+      lab.numberFrom(first);
+      remove(lab, ['free', 'unlock']);
+      lab.section(1, 'begin');
+      lab.free(0, 1);
+      lab.unlock(0);
+      expect(lab.verdicts).toEqual([]);
+    },
+  );
+
+  test.each([0x7fff_fffa, 0x7fff_fffd])(
+    'while a section is open that began before numbers wrap, from event %i',
+    (first) => {
+      const lab = new CheckerLab();
+      lab.numberFrom(first);
+      lab.section(1, 'begin');
+      expect(remove(lab)).toEqual(['table-freed']);
+    },
+  );
 });
 
 function replaced(): CheckerLab {
@@ -93,6 +109,16 @@ describe('a table that others may walk is replaced by a block and freed', () => 
 describe('a page that is free is', () => {
   test.each<[string, (lab: CheckerLab) => void, readonly string[]]>([
     ['loaded from', (lab) => lab.load(1, entryAt(1, 3)), ['table-use']],
+    [
+      'waited for, by whoever will try again',
+      (lab) => lab.event(EventKind.retryWhen, 1, { at: entryAt(1, 3) }),
+      [],
+    ],
+    [
+      'the number that a moment has',
+      (lab) => lab.event(EventKind.dcacheClean, 1, { at: entryAt(1, 3) }),
+      [],
+    ],
     ['stored to', (lab) => lab.store(1, entryAt(1, 3), block(R)), ['table-use']],
     [
       'handed out again, and used',
