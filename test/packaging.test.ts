@@ -18,7 +18,7 @@ beforeAll(() => {
   const quiet = ['--omit=optional', '--prefer-offline', '--no-audit', '--no-fund'];
   run('npm', ['install', ...quiet, `./${tarball}`], folder);
 }, TIMEOUT_MS);
-afterAll(() => rmSync(folder, { recursive: true }));
+afterAll(() => rmSync(folder, { recursive: true }), TIMEOUT_MS);
 
 /** Standard output of a command that has to end with `expected`; the variables of the npm that runs this test stay outside. */
 function run(command: string, argv: readonly string[], cwd: string, expected = 0): string {
@@ -53,6 +53,17 @@ describe('an installed package', () => {
   test('runs on the JavaScript port too', { timeout: TIMEOUT_MS }, () => {
     const argv = ['run', 'demand-paging', '-v', '2', '--port', 'js', '--json', '-'];
     expect(JSON.parse(run('npx', ['faultline', ...argv], folder))).toMatchObject({ ok: true });
+  });
+
+  test('checks the events of threads, of edited code too', { timeout: TIMEOUT_MS }, () => {
+    const violations = (workload: string, status: number): unknown => {
+      const argv = ['faultline', 'run', workload, '--check', '--json', '-'];
+      const result = JSON.parse(run('npx', argv, folder, status)) as RunResult;
+      expect(result.port).toBe('traced');
+      return result.violations;
+    };
+    expect(violations('good/lock-order', 0)).toEqual([]);
+    expect(violations('bad/lock-order', 1)).toMatchObject([{ verdict: 'lock-order' }]);
   });
 
   test.each(['threads', 'explore'])(
