@@ -151,7 +151,7 @@ test('an edit that sleeps under mmu_lock is told, though nothing comes of it', a
   };
   const { violations } = await runSmall(small('demand-paging'), { edits: [planted] });
   expect(violations[0]?.verdict).toBe('lock-sleep');
-  expect(violations[0]?.message).toMatch(/^agent \d may sleep in .* with mmu_lock held$/);
+  expect(violations[0]?.message).toMatch(/^vCPU \d may sleep in .* with mmu_lock held$/);
   expect(new Set(violations.map(({ verdict }) => verdict))).toEqual(new Set(['lock-sleep']));
 });
 
