@@ -30,25 +30,27 @@ export class BreakBeforeMake implements TableCheck {
   onEntry(change: EntryChange): void {
     const { root, oldLo, oldHi, newLo, newHi, agent } = change;
     if (!root.isWalked || !isValid(newLo)) return;
-    const { names } = this.#findings;
-    const what = `${names.agent(agent)} made ${entryText(names, newLo, newHi)} for IPA 0x${change.ipa.toString(16)}`;
     if (isValid(oldLo)) {
-      if (!differInPlace(oldLo, oldHi, newLo, newHi))
-        this.#findings.add(
-          'break-before-make',
-          `${what} in place of ${entryText(names, oldLo, oldHi)}`,
-          { agents: [agent], place: change },
-        );
+      if (differInPlace(oldLo, oldHi, newLo, newHi)) return;
+      const old = entryText(this.#findings.names, oldLo, oldHi);
+      this.#findings.add('break-before-make', `${this.#made(change)} in place of ${old}`, {
+        agents: [agent],
+        place: change,
+      });
       return;
     }
     const stale = this.#invalidations
       .openOf(root)
       .find((other) => other.isBroken && overlaps(other, change));
     if (stale !== undefined)
-      this.#findings.add('break-before-make', `${what} while ${this.#describe(stale)}`, {
-        agents: [agent, stale.agent],
-        place: change,
-      });
+      this.#findings.add(
+        'break-before-make',
+        `${this.#made(change)} while ${this.#describe(stale)}`,
+        {
+          agents: [agent, stale.agent],
+          place: change,
+        },
+      );
   }
 
   onEvent(record: Int32Array): void {
@@ -67,6 +69,11 @@ export class BreakBeforeMake implements TableCheck {
           { agents: [agent], place: stale },
         );
     }
+  }
+
+  #made({ agent, newLo, newHi, ipa }: EntryChange): string {
+    const { names } = this.#findings;
+    return `${names.agent(agent)} made ${entryText(names, newLo, newHi)} for IPA 0x${ipa.toString(16)}`;
   }
 
   #describe({ agent, ipa, lo, hi, stage }: Stale): string {

@@ -18,8 +18,8 @@ export class EventCheckers {
   /** `shared`: as every execution begins. */
   constructor(shared: SharedWorld) {
     const { layout } = shared;
-    this.#newLocks = () =>
-      new LockChecker(lockClassesOf(layout), LOCK_ORDER, (agent) => nameOf(layout, agent));
+    const classes = lockClassesOf(layout);
+    this.#newLocks = () => new LockChecker(classes, LOCK_ORDER, (agent) => nameOf(layout, agent));
     this.#locks = this.#newLocks();
     this.#tables = tableCheckerOf(shared);
   }
