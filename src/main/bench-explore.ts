@@ -49,7 +49,7 @@ export async function benchExplore(size: BenchSize, io: Output): Promise<BenchRe
 }
 
 function measure(
-  { warmups, batches }: BenchSize,
+  { warmups, batches, explorations }: BenchSize,
   name: string,
   shape: ExploreShape,
   strategy: StrategyName,
@@ -58,7 +58,7 @@ function measure(
   const subject = mode === '-checked' ? shape.checked() : shape.plain();
   const rates: Counts[] = [];
   for (let batch = -warmups; batch < batches; batch++) {
-    const rate = batchRate(subject, shape.schedules, strategy, mode);
+    const rate = batchRate(subject, shape.schedules * explorations, strategy, mode);
     if (batch >= 0) rates.push(rate);
   }
   return (['schedules', 'steps'] as const).map((what): BenchResult => {
@@ -85,7 +85,7 @@ function batchRate(subject: Subject, schedulesMax: number, name: StrategyName, m
   let steps = 0;
   while (schedules < schedulesMax) {
     const strategy = strategyOf({ ...OPTIONS, strategy: name }, subject, undivided(OPTIONS));
-    const done = RUNS[mode](subject, strategy, schedulesMax - schedules);
+    const done = RUNS[mode](subject, strategy, Math.ceil(schedulesMax - schedules));
     schedules += done.schedules;
     steps += done.steps;
   }

@@ -20,6 +20,8 @@ export interface BenchSize {
   readonly hits: number;
   /** Times that a lock is taken in a batch. */
   readonly lockRounds: number;
+  /** Of the executions that make a batch of an exploration some ten milliseconds long: how many. */
+  readonly explorations: number;
   /** Timed batches of each benchmark. */
   readonly batches: number;
   /** Batches before them, for the compiler. */
@@ -35,6 +37,7 @@ const FULL: BenchSize = {
   rangePages: 262_144,
   hits: 65_536,
   lockRounds: 100_000,
+  explorations: 1,
   batches: 25,
   warmups: 10,
   vcpus: [1, 2],

@@ -12,6 +12,7 @@ const tiny: BenchSize = {
   rangePages: 1024,
   hits: 512,
   lockRounds: 100,
+  explorations: 0.1,
   batches: 1,
   warmups: 0,
   vcpus: [2],
