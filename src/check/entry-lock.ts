@@ -15,7 +15,7 @@ import type { Holds } from './holds.ts';
 import type { Place } from './last-events.ts';
 import { entryText } from './names.ts';
 import type { TableCheck } from './table-check.ts';
-import type { EntryChange, Root } from './tables.ts';
+import type { EntryChange, Root, Tables } from './tables.ts';
 
 /** How readers change entries: not at all or by a store (`5.18`), or by compare-and-swap (`6.12`). */
 export type SharedEdits = 'store' | 'swap';
@@ -27,12 +27,18 @@ interface Locked {
 }
 
 export class EntryLock implements TableCheck {
+  readonly #tables: Tables;
   readonly #holds: Holds;
   readonly #findings: Findings;
   readonly #edits: SharedEdits;
   readonly #locked = new Map<Word, Locked>();
 
-  constructor(holds: Holds, findings: Findings, edits: SharedEdits) {
+  constructor(
+    { tables, holds }: { readonly tables: Tables; readonly holds: Holds },
+    findings: Findings,
+    edits: SharedEdits,
+  ) {
+    this.#tables = tables;
     this.#holds = holds;
     this.#findings = findings;
     this.#edits = edits;
@@ -62,8 +68,14 @@ export class EntryLock implements TableCheck {
     const agentAndKind = record[RECORD.agentAndKind] as number;
     if ((agentAndKind & 0xffff) !== EventKind.lockReleased) return;
     const agent = agentAndKind >> 16;
-    for (const { agent: owner, root, place } of this.#locked.values()) {
+    for (const [at, { agent: owner, root, place }] of this.#locked) {
       if (owner !== agent || root.mmuLock !== record[RECORD.location]) continue;
+      const { lo, hi } = this.#tables.entryAt(at);
+      if (!isLocked(lo, hi)) {
+        // Its table was replaced before it was made, which then changes nothing that anybody walks.
+        this.#locked.delete(at);
+        continue;
+      }
       const message = `${this.#findings.names.agent(agent)} unlocked with an entry LOCKED`;
       this.#findings.add('entry-lock', message, { agents: [agent], place });
     }

@@ -48,7 +48,7 @@ export class TableChecker implements EventSink {
       new TlbCoherence(tables, invalidations, findings, cpus),
       new TableLifetime(tables, { invalidations, holds }, findings),
       new TableCounts(tables, holds, findings),
-      new EntryLock(holds, findings, sharedEdits),
+      new EntryLock({ tables, holds }, findings, sharedEdits),
     ];
   }
 

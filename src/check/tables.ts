@@ -235,11 +235,17 @@ export class Tables {
     return this.#child(lo, hi);
   }
 
+  /** What an entry holds, of a page that is linked or not. */
+  entryAt(at: Word): Pick<Entry, 'lo' | 'hi'> {
+    const { halves } = this.pageAt(at);
+    const index = this.#halfOf(at);
+    return { lo: halves[index] as number, hi: halves[index + 1] as number };
+  }
+
   /** An entry changes; `sequence` is the event's number. */
   store(at: Word, lo: number, hi: number, sequence: number): void {
     const page = this.pageAt(at);
-    const { contents, frameBytes } = this.shape.zone;
-    const index = 2 * (((at - contents) % frameBytes) / DESCRIPTOR_BYTES);
+    const index = this.#halfOf(at);
     const oldLo = page.halves[index] as number;
     const oldHi = page.halves[index + 1] as number;
     page.halves[index] = lo;
@@ -272,6 +278,12 @@ export class Tables {
     pages.forEach((page, i) =>
       this.#link(page, { root, level: startLevel, ipa: i * reach, parent: 0 }),
     );
+  }
+
+  /** Index of the low half of an entry in its page. */
+  #halfOf(at: Word): number {
+    const { contents, frameBytes } = this.shape.zone;
+    return 2 * (((at - contents) % frameBytes) / DESCRIPTOR_BYTES);
   }
 
   /** Of an entry by the index of its low half. */

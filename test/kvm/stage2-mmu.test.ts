@@ -15,6 +15,7 @@ import type { Outcome } from '../../src/pgtable/outcome.ts';
 import type { Stage2Pgtable } from '../../src/pgtable/pgtable.ts';
 import { Prot } from '../../src/pgtable/stage2-prot.ts';
 import { WalkFlag } from '../../src/pgtable/walker.ts';
+import { tableCheckerOf } from '../../src/main/table-checker-of.ts';
 import { runDaemon } from '../../src/workers/agents.ts';
 import { STATISTICS } from '../../src/workers/statistics.ts';
 import type { World } from '../../src/workers/world.ts';
@@ -164,39 +165,49 @@ test('a table that a block replaced waits for the end of the walks that may be i
   expect(only(events, EventKind.walkBegin)).toHaveLength(1);
 });
 
-test('who swaps a page into a table that was just replaced hurts nobody: it goes with the table', () => {
-  const lab = new Lab({ kvm: '6.12' });
-  const guest = new Guest(lab, 0);
-  drive(guest.touch(IPA, 'write'));
-  const used = lab.used('tables');
-  const entry = (lab.path(IPA).at(-1) as PathEntry).at + 8;
-  const [blocker, mapper, daemon] = [lab.view(0), lab.view(1), lab.view(2)];
-  drive(daemon.tablesRcu.retire());
-  const outcomes: Outcome[] = [];
-  function* map({ vm }: World, ipa: number, size: number): Op<void> {
-    const pgt = (yield* vm.pgt()) as Stage2Pgtable;
-    const request = { ipa, size, phys: GUEST_RAM_BASE, prot: Prot.r, cache: null };
-    const flags = WalkFlag.shared | WalkFlag.handleFault;
-    yield* locked(vm, 'read', function* walk() {
-      outcomes.push(yield* stage2Map(pgt, { ...request, flags }));
-    });
-  }
-  const script = new Scripted([
-    { agent: 1, until: ({ kind, at }) => kind === EventKind.cas64 && at === entry },
-    { agent: 0, toEnd: true },
-    // It has the table, and waits for the mapper's section.
-    { agent: 2, toEnd: true },
-    { agent: 1, toEnd: true },
-  ]);
-  const events = lab.run(script, [
-    () => map(blocker, IPA, 2 * MIB),
-    () => map(mapper, IPA + PAGE, PAGE),
-    () => runDaemon(daemon),
-  ]);
-  expect(outcomes).toEqual(['ok', 'ok']);
-  expect(lab.leaf(IPA).level).toBe(2);
-  const story = events.filter(({ kind, at }) => at === entry || kind === EventKind.frameFree);
-  const kinds = [EventKind.cas64, EventKind.store64, EventKind.frameFree] as readonly number[];
-  expect(story.map(({ kind }) => kind).filter((kind) => kinds.includes(kind))).toEqual(kinds);
-  expect(lab.used('tables')).toBe(used - 1);
-});
+test.each([
+  ['swap', EventKind.cas64],
+  ['make', EventKind.store64],
+])(
+  'a table that is replaced before the %s of another walk hurts nobody: what was mapped goes with it',
+  (_, next) => {
+    const lab = new Lab({ kvm: '6.12' });
+    const guest = new Guest(lab, 0);
+    drive(guest.touch(IPA, 'write'));
+    const used = lab.used('tables');
+    const entry = (lab.path(IPA).at(-1) as PathEntry).at + 8;
+    const [blocker, mapper, daemon] = [lab.view(0), lab.view(1), lab.view(2)];
+    drive(daemon.tablesRcu.retire());
+    const outcomes: Outcome[] = [];
+    function* map({ vm }: World, ipa: number, size: number): Op<void> {
+      const pgt = (yield* vm.pgt()) as Stage2Pgtable;
+      const request = { ipa, size, phys: GUEST_RAM_BASE, prot: Prot.r, cache: null };
+      const flags = WalkFlag.shared | WalkFlag.handleFault;
+      yield* locked(vm, 'read', function* walk() {
+        outcomes.push(yield* stage2Map(pgt, { ...request, flags }));
+      });
+    }
+    const script = new Scripted([
+      { agent: 1, until: ({ kind, at }) => kind === next && at === entry },
+      { agent: 0, toEnd: true },
+      // It has the table, and waits for the mapper's section.
+      { agent: 2, toEnd: true },
+      { agent: 1, toEnd: true },
+    ]);
+    const checker = tableCheckerOf(lab.shared);
+    const agents = [
+      () => map(blocker, IPA, 2 * MIB),
+      () => map(mapper, IPA + PAGE, PAGE),
+      () => runDaemon(daemon),
+    ];
+    const events = lab.run(script, agents, [checker]);
+    checker.finish();
+    expect(checker.findings).toEqual([]);
+    expect(outcomes).toEqual(['ok', 'ok']);
+    expect(lab.leaf(IPA).level).toBe(2);
+    const story = events.filter(({ kind, at }) => at === entry || kind === EventKind.frameFree);
+    const kinds = [EventKind.cas64, EventKind.store64, EventKind.frameFree] as readonly number[];
+    expect(story.map(({ kind }) => kind).filter((kind) => kinds.includes(kind))).toEqual(kinds);
+    expect(lab.used('tables')).toBe(used - 1);
+  },
+);

@@ -108,10 +108,14 @@ export class Lab {
   }
 
   /** Runs agents from the present state to their ends; agent i counts into statistics block i. Throws unless all end. */
-  run(scheduler: Scheduler, agents: readonly (() => Op<unknown>)[]): readonly Seen[] {
+  run(
+    scheduler: Scheduler,
+    agents: readonly (() => Op<unknown>)[],
+    sinks: readonly EventSink[] = [],
+  ): readonly Seen[] {
     const seen: Seen[] = [];
     const sink: EventSink = { onEvent: (record) => seen.push(copyOf(record)) };
-    this.runWith(scheduler, agents, [sink]);
+    this.runWith(scheduler, agents, [sink, ...sinks]);
     return seen;
   }
 
