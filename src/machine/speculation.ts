@@ -7,7 +7,8 @@
  *   1. the walk reads a valid entry;
  *   2. software breaks the entry, posts a TLBI and waits; this CPU performs it, which removes nothing, and answers;
  *   3. the DSB returns, the page is freed, and the walk fills what it read at 1.
- * So it compares the CPU's walk epoch, which grows with each invalidation performed and when the guest is left, before it fills.
+ * So it compares the CPU's walk epoch, which grows with each invalidation performed and when the guest is left, before it fills, and before it
+ * loads: the table that it came to may be another page by then.
  *
  * Non-goals: walks for a VM that is not loaded, or while the CPU is in the host.
  */
@@ -84,6 +85,10 @@ export class Speculation {
   }
 
   *#load(): Op<void> {
+    if (!this.mayFill()) {
+      write32(this.#walk + STATE, State.idle);
+      return;
+    }
     const walker = this.#walker;
     this.#recall();
     const result = yield* walker.step(this.#address, this.#regime());

@@ -40,11 +40,11 @@ async function endOf(
   edit: SourceEdit,
 ): Promise<string> {
   try {
-    await runSmall(scenario, { engine, edits: [edit, fewer] });
+    const result = await runSmall(scenario, { engine, edits: [edit, fewer] });
+    return result.violations.map(({ verdict, message }) => `${verdict}: ${message}`).join('; ');
   } catch (error) {
     return error instanceof Error ? `${error.name}: ${error.message}` : 'no error';
   }
-  return 'completed';
 }
 
 const starved = /^StuckError: vCPU 0, .*: the access is sent back again and again/u;
