@@ -111,7 +111,7 @@ export class TableChecker implements EventSink {
   #follow(kind: number, at: number, record: Int32Array): void {
     const value = record[RECORD.newLo] as number;
     if (kind === EventKind.fill) {
-      if (this.#tables.hasWord(at)) this.#tables.clear(at);
+      if (this.#tables.hasWord(at)) this.#tables.clear(at, value);
     } else if (kind === EventKind.frameAlloc || kind === EventKind.frameFree) {
       if (this.#tables.hasWord(at)) this.#tables.pageAt(at).isFreed = kind === EventKind.frameFree;
     } else if (kind <= EventKind.copy && kind !== EventKind.barrier) this.#word(at, record, value);

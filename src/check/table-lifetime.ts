@@ -1,8 +1,8 @@
 /**
- * Invariants 25, 37 and 42 as far as pages of tables go: nobody loads or stores in a page that is free, and none is freed while somebody can
+ * Invariants 25, 34, 37 and 42 as far as pages of tables go: nobody loads or stores in a page that is free, and none is freed while somebody can
  * still come to it.
  *
- * `table-use`: an access to a page after it was freed. `table-freed`: freed while a root leads to it, while a walk cache may (its TLBI is
+ * `table-use`: an access to a page after it was freed, or a page linked with what it held before. `table-freed`: freed while a root leads to it, while a walk cache may (its TLBI is
  * not complete), while a read section is open that began before it was unlinked, or, where others held `mmu_lock` beside whoever unlinked it, without
  * a grace period since: none may have been in it this time, and who unlinks cannot know.
  *
@@ -39,7 +39,24 @@ export class TableLifetime implements TableCheck {
     this.#waiting.clear();
   }
 
-  onEntry({ agent, root, level, oldLo, oldHi }: EntryChange): void {
+  onEntry(change: EntryChange): void {
+    this.#linked(change);
+    this.#unlinked(change);
+  }
+
+  /** Whatever was in it would be translations. */
+  #linked({ agent, level, newLo, newHi }: EntryChange): void {
+    if (!isTable(newLo, level)) return;
+    const page = this.#tables.childOf(newLo, newHi);
+    if (page.isZeroed) return;
+    const what = `${this.#findings.names.agent(agent)} linked table page ${page.index}, which was not zeroed`;
+    this.#findings.add('table-use', what, {
+      agents: [agent],
+      place: this.#tables.placeOfTable(page),
+    });
+  }
+
+  #unlinked({ agent, root, level, oldLo, oldHi }: EntryChange): void {
     if (!root.isWalked || !isTable(oldLo, level)) return;
     if (this.#holds.of(root.mmuLock).get(agent)?.isShared !== true) return;
     this.#waiting.add(this.#tables.childOf(oldLo, oldHi));

@@ -92,6 +92,8 @@ export class TablePage {
   valid = 0;
   references = 0;
   isFreed = false;
+  /** Not yet, of a page that was used before. */
+  isZeroed = true;
   /** Event at which it was unlinked last, and from where. */
   unlinkedAt = 0;
   unlinkedRoot: Root | null = null;
@@ -260,8 +262,9 @@ export class Tables {
   }
 
   /** A page is filled: with zeros when it is born, with poison when it dies. Nothing in it is an entry. */
-  clear(at: Word): void {
+  clear(at: Word, value: number): void {
     const page = this.pageAt(at);
+    page.isZeroed = value === 0;
     page.halves.fill(0);
     page.valid = 0;
   }

@@ -149,13 +149,16 @@ export class UserMemAbort {
     return { size: geometry.sizeOf(TRANSPARENT_HUGE_LEVEL), frame };
   }
 
-  /** Step 11: only what no notifier may have taken away since `sequence` is mapped. */
+  /** Step 11: only what no notifier may have taken away since `sequence` is mapped. Of the cache it takes a page for each level at most (invariant 35). */
   *install(vm: AbortVm, request: Request, found: Found): Op<MemoryFaultResult> {
     const { mmuLock, notifier, stage2 } = vm.parts;
+    const { pages } = request.memcache;
     yield* mmuLock.lockFor(stage2.faultSide(classOf(request, found.size)));
     const mustRetry = yield* notifier.mustRetryLocked(found.sequence);
     const result = mustRetry ? 'retry' : yield* this.#installLocked(vm, request, found);
     yield* mmuLock.unlock();
+    const taken = pages - request.memcache.pages;
+    if (taken > vm.memcachePagesMin) throw new Error(`a fault took ${taken} table pages`);
     return result;
   }
 

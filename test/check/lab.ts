@@ -135,9 +135,9 @@ export class CheckerLab {
     this.write32(META + page * META_BYTES, references);
   }
 
-  alloc(agent: number, page: number): void {
+  alloc(agent: number, page: number, filling = 0): void {
     this.event(EventKind.frameAlloc, agent, { at: entryAt(page, 0) });
-    this.event(EventKind.fill, agent, { at: entryAt(page, 0), extra: PAGE });
+    this.event(EventKind.fill, agent, { at: entryAt(page, 0), newLo: filling, extra: PAGE });
     this.count(page, 1);
   }
 

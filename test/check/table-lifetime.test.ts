@@ -1,7 +1,7 @@
 /** Table pages are freed when nobody can come to them, and nobody comes to those that are free. */
 import { describe, expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
-import { CheckerLab, EMPTY, LOCKED, R, block, entryAt } from './lab.ts';
+import { CheckerLab, EMPTY, LOCKED, R, block, entryAt, table } from './lab.ts';
 
 /** Takes page 1 out of the table, and frees it but for the steps that are left out. */
 function remove(lab: CheckerLab, without: readonly string[] = []): readonly string[] {
@@ -135,4 +135,18 @@ describe('a page that is free is', () => {
     act(lab);
     expect(lab.verdicts).toEqual(verdicts);
   });
+});
+
+test.each<[string, number, readonly string[]]>([
+  ['zeroed', 0, []],
+  ['with what it held before', 0x5a, ['table-use']],
+])('a page that was used before is linked %s', (_, filling, verdicts) => {
+  const lab = new CheckerLab();
+  remove(lab);
+  lab.alloc(0, 1, filling);
+  lab.lock(0);
+  lab.store(0, entryAt(0, 3), table(1));
+  lab.count(0, 2);
+  lab.unlock(0);
+  expect(lab.verdicts).toEqual(verdicts);
 });

@@ -13,6 +13,8 @@ interface Defect {
   readonly kvm: Scenario['kvm'];
   readonly edit: SourceEdit;
   readonly verdicts: readonly string[];
+  /** Where not the first one shows it. */
+  readonly seeds?: number;
 }
 
 const edit = (file: string, find: string, replace: string): SourceEdit => {
@@ -78,9 +80,21 @@ const defects: readonly Defect[] = [
     ),
     verdicts: ['break-not-completed', 'break-before-make'],
   },
+  {
+    what: 'the table is not looked up again where the lock was dropped between two chunks',
+    workload: 'test/fixtures/chunked-teardown.yaml',
+    kvm: '6.12',
+    edit: edit(
+      'kvm/range.ts',
+      '  for (;;) {\n    const pgt = yield* vm.pgt();\n    if (pgt === null) return false;\n',
+      '  const pgt = yield* vm.pgt();\n  if (pgt === null) return false;\n  for (;;) {\n',
+    ),
+    verdicts: ['table-use'],
+    seeds: 20,
+  },
 ];
 
-test.each(defects)('$what', async ({ workload, kvm, edit: defect, verdicts }) => {
-  const result = await runSmall(small(workload, { kvm }), { edits: [defect] });
+test.each(defects)('$what', async ({ workload, kvm, edit: defect, verdicts, seeds = 1 }) => {
+  const result = await runSmall(small(workload, { kvm }), { seeds, edits: [defect] });
   expect(verdictsOf(result)).toEqual(verdicts);
 });
