@@ -1,12 +1,12 @@
 /**
- * Invariants 17, 18, 19, 23 and 25 (its first half): an entry goes from one translation to another only through an invalid value, whose
+ * Invariants 17, 18, 19, 23, 24 and 25 (its first half): an entry goes from one translation to another only through an invalid value, whose
  * TLBI is complete for all that the old one translated. Automaton of a translation: mapped, broken, published, posted, complete; a make is legal
  * over nothing mapped and nothing that is not complete.
  *
  * `break-before-make`: a make over something else, or an edit in place of bits that are not permissions, AF or software's.
  * `break-not-completed`: whoever broke an entry gives `mmu_lock` back before the TLBI is complete: others may then use the memory again.
  *
- * Cannot see: combined entries (invariant 24), tables of the hypervisor's stage 1, TLBIs on one CPU, which complete nothing here.
+ * Cannot see: tables of the hypervisor's stage 1, TLBIs on one CPU, which complete nothing here.
  */
 import { EventKind, RECORD } from '../engine/events.ts';
 import { differInPlace, isValid } from './entry-bits.ts';

@@ -4,7 +4,7 @@
  *
  * `stale-tlb`: a translation was used, or filled, that is neither. `tlb-fill`: an entry was filled from a leaf that is invalid or without AF.
  *
- * Cannot see: combined entries; entries that nobody uses (the run's own oracles look at memory); uses after the table is gone.
+ * Cannot see: entries that nobody uses (the run's own oracles look at memory); uses after the table is gone.
  */
 import { EventKind, RECORD } from '../engine/events.ts';
 import type { Word } from '../engine/port.ts';
