@@ -112,10 +112,11 @@ test('what ends once everybody has a turn is none', () => {
   expect(explorer.finalStates.size).toBe(1);
 });
 
+function* count(): Op<void> {
+  for (;;) yield* add32(X, 1, Order.once);
+}
+
 test('what only counts up is none, unless the word is known to', () => {
-  function* count(): Op<void> {
-    for (;;) yield* add32(X, 1, Order.once);
-  }
   const plain = subjectOf([count]);
   const known: Subject = { ...plain, monotone: (at) => (at === X ? X : null) };
   const verdicts = [plain, known].map((subject) => {

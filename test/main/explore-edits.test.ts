@@ -123,23 +123,23 @@ test('set-up and hosts that a violation of a VM does not need are left out', asy
   });
 });
 
-describe('liveness of a VM', () => {
-  /** The only violation, after it was replayed by the command line that a report names. */
-  async function replayedViolation(
-    workload: string,
-    edit: string,
-  ): Promise<ExploreResult['violations'][number]> {
-    const how = [workload, '--kvm', '6.12', '--edit', edit, '--longest', '500'];
-    const random = ['--strategy', 'random', '--schedules', '30', '--workers', '1'];
-    const found = await result<ExploreResult>('explore', ...how, ...random);
-    expect(found.violations).toHaveLength(1);
-    const [violation] = found.violations as [ExploreResult['violations'][number]];
-    const again = await result<ReplayResult>('replay', violation.schedule, ...how);
-    const { timeline: _, ...same } = violation;
-    expect(again).toMatchObject({ complete: true, violations: [{ ...same, times: 1 }] });
-    return violation;
-  }
+/** The only violation, after it was replayed by the command line that a report names. */
+async function replayedViolation(
+  workload: string,
+  edit: string,
+): Promise<ExploreResult['violations'][number]> {
+  const how = [workload, '--kvm', '6.12', '--edit', edit, '--longest', '500'];
+  const random = ['--strategy', 'random', '--schedules', '30', '--workers', '1'];
+  const found = await result<ExploreResult>('explore', ...how, ...random);
+  expect(found.violations).toHaveLength(1);
+  const [violation] = found.violations as [ExploreResult['violations'][number]];
+  const again = await result<ReplayResult>('replay', violation.schedule, ...how);
+  const { timeline: _, ...same } = violation;
+  expect(again).toMatchObject({ complete: true, violations: [{ ...same, times: 1 }] });
+  return violation;
+}
 
+describe('liveness of a VM', () => {
   test('a livelock: whoever faults once a notifier came retries for ever', async () => {
     const edit = editOf(
       'livelock',

@@ -113,12 +113,15 @@ export class VmSubject implements Subject {
     return findingsIn(this.#outside, { ...verification, events: this.#checkers.findings });
   }
 
+  /** A phase alone, whose hosts know of no guests before it: those of set-up do not count. */
   #setUp(phase: Phase): void {
     const agents = this.#agentsOf(phase);
     const scheduler = new RoundRobin();
     const result = explore(new Execution({ agents, scheduler, stepsMax: SETUP_STEPS_MAX }));
     if (result.outcome !== 'completed')
       throw new StuckError(`phase ${phase.name}: ${result.detail}`);
+    const { guestsFinished, guestProgress } = this.#shared.layout.words;
+    for (const at of [guestsFinished, guestProgress]) this.words[at >>> 2] = 0;
   }
 
   #agentsOf(phase: Phase): AgentSpec[] {

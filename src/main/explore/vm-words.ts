@@ -26,12 +26,6 @@ export class VmWords {
   constructor(layout: Layout) {
     const { words, locks, rwLocks, agents, interconnect } = layout;
     const { ring, answers, cpus } = interconnect;
-    const grows = (name: string, from: Word, bytes: number): Place => ({
-      name,
-      from,
-      bytes,
-      isMonotone: true,
-    });
     this.#places = [
       ...(Object.entries(words) as [WordName, Word][]).map(([name, from]) => {
         const { monotone: isMonotone } = WORDS[name];
@@ -60,4 +54,8 @@ export class VmWords {
   #placeOf(at: Word): Place | undefined {
     return this.#places.find(({ from, bytes }) => at >= from && at < from + bytes);
   }
+}
+
+function grows(name: string, from: Word, bytes: number): Place {
+  return { name, from, bytes, isMonotone: true };
 }
