@@ -9,6 +9,7 @@ import { Replay } from '../../src/explore/replay.ts';
 import { RoundRobin } from '../../src/explore/round-robin.ts';
 import { formatSchedule, parseSchedule } from '../../src/explore/schedule.ts';
 import type { Failure } from '../../src/explore/failure.ts';
+import type { Strategy } from '../../src/explore/strategy.ts';
 import type { Subject } from '../../src/explore/subject.ts';
 import { exploreAll, lockBoth, subjectOf } from './subjects.ts';
 
@@ -70,6 +71,10 @@ function* giveWay(own: Word, other: Word): Op<void> {
   yield* store32(own, 0, Order.once);
 }
 
+function* count(): Op<void> {
+  for (;;) yield* add32(X, 1, Order.once);
+}
+
 const inTurn = (): Replay => new Replay({ agents: [], choices: [] }, new RoundRobin());
 const givingWay = (): Subject => subjectOf([() => giveWay(X, Y), () => giveWay(Y, X)]);
 
@@ -92,6 +97,37 @@ test.each([
   expect(replayed(subject, simple)).toEqual({ ...simple, times: 1 });
 });
 
+test('what comes before the loop is left out where it can be', () => {
+  const rounds = ['010101', '100110', '101010', '011001'].join('');
+  const schedule = { agents: Array.from(rounds, Number), choices: [] };
+  const subject = givingWay();
+  const { failures } = exploreAll(subject, () => new Replay(schedule, new RoundRobin()), {
+    stepsOfOne: STEPS_MAX,
+  }).explorer;
+  const failure = failures.get('livelock') as Failure;
+  expect(failure.schedule.agents.length).toBeGreaterThan(24);
+  const limits = { schedules: 50, steps: 1e6, stepsOfOne: STEPS_MAX };
+  expect(minimise(subject, failure, limits).schedule.agents).toHaveLength(24);
+});
+
+test('a strategy is told what it decided, in the state that this led to', () => {
+  const subject = subjectOf([count]);
+  const told: number[] = [];
+  const walk = new RandomWalk(1);
+  const strategy: Strategy = {
+    bound: '',
+    next: (view) => walk.next(view),
+    choose: (n) => walk.choose(n),
+    begin: (last) => {
+      if (last !== null)
+        told.push(last.result.steps, last.view.steps, subject.words[X / 4] as number);
+      return last === null;
+    },
+  };
+  exploreAll(subject, () => strategy, { stepsOfOne: 7 });
+  expect(told).toEqual([7, 7, 7]);
+});
+
 /** Looks at a word until it changes, for at most so many times. */
 function* look(times: number): Op<void> {
   for (let i = 0; i < times; i++) if ((yield* load32(X, Order.once)) !== 0) return;
@@ -111,10 +147,6 @@ test('what ends once everybody has a turn is none', () => {
   expect(explorer).toMatchObject({ endless: 1, schedules: 1 });
   expect(explorer.finalStates.size).toBe(1);
 });
-
-function* count(): Op<void> {
-  for (;;) yield* add32(X, 1, Order.once);
-}
 
 test('what only counts up is none, unless the word is known to', () => {
   const plain = subjectOf([count]);
@@ -141,8 +173,10 @@ function* spin(): Op<void> {
 test('the loop is the shortest, and the schedule no longer than what shows it', () => {
   const limits = { schedules: 1, stepsOfOne: STEPS_MAX };
   const subject = subjectOf([spin]);
-  const { failures } = exploreAll(subject, () => new RandomWalk(1), limits).explorer;
+  const { failures, steps } = exploreAll(subject, () => new RandomWalk(1), limits).explorer;
   const failure = failures.get('livelock') as Failure;
+  // It is looked for early.
+  expect(steps).toBeLessThan(2 * STEPS_MAX);
   expect(failure.message).toBe('again and again 2 steps: A load32 word 64, A load32 word 72');
   expect(failure.schedule.agents).toHaveLength(8);
 });

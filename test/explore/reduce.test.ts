@@ -58,7 +58,12 @@ function found(whole: Divisible<Subject>, seed: number): Failure {
 const walks = (count: number): Operation[] => Array.from({ length: count }, () => 'walk');
 
 describe('a program that fails', () => {
-  test.each([1, 2, 3, 4])('comes down to the two operations that it takes (seed %d)', (seed) => {
+  test.each([
+    [1, 20],
+    [2, 20],
+    [3, 0],
+    [4, 0],
+  ])('comes down to the two operations that it takes (seed %d, %d searches)', (seed, searches) => {
     const whole = divisible([
       walks(6),
       [...walks(3), 'look', ...walks(2)],
@@ -66,7 +71,7 @@ describe('a program that fails', () => {
       [...walks(5), 'change', 'walk'],
     ]);
     const failure = found(whole, seed);
-    const reduced = reduce(whole, failure, LIMITS);
+    const reduced = reduce(whole, failure, { ...LIMITS, searches });
     expect(reduced.rests).toEqual([
       { phase: 0, agent: 0, kept: [] },
       { phase: 0, agent: 1, kept: [3] },
