@@ -60,14 +60,18 @@ describe('explore --edit', () => {
       const same = again.violations.find((other) => other.verdict === verdict);
       expect(same?.message).toBe(message);
     }
+    const [{ schedule }] = found.violations as [ExploreResult['violations'][number]];
+    const io = fakeIo();
+    expect(await main(['replay', schedule, 'litmus/translation'], io, commands)).toBe(2);
+    expect(io.err()).toContain('SCHEDULE: of scenario ');
   });
 
   test('sets up and verifies with what is not edited', async () => {
     const edit = editOf(
       'no-digest',
       'src/pgtable/digest.ts',
-      'export function* digestTable(',
-      'export function digestTable() { throw new Error("edited"); }\nfunction* other(',
+      'return this.#hash.hex();',
+      "throw new Error('edited');",
     );
     const found = await result<ExploreResult>(
       'explore',
