@@ -180,8 +180,9 @@ export class FrameZone {
     return { at: contents + index * contentBytes, note: read32(record - LINK + OWNER) };
   }
 
-  /** Byte offset in shared memory of a physical address; only the first `contentBytes` bytes of a frame exist. */
+  /** Byte offset in shared memory of a physical address of the zone; only the first `contentBytes` bytes of a frame exist. */
   wordOf(address: Phys): Word {
+    if (!this.contains(address)) throw new Error(`no frame at 0x${address.toString(16)}`);
     const offset = address - this.layout.base;
     const { contents, contentBytes, frameBytes } = this.layout;
     if (contentBytes === frameBytes) return (contents + offset) >>> 0;

@@ -208,6 +208,8 @@ describe('a zone', () => {
     const zone = new TinyMachine({ tableFrames: 2 }).main.memory.tables;
     const ends = [TABLE_RAM_BASE - 1, TABLE_RAM_BASE, at(2) - 1, at(2)] as Phys[];
     expect(ends.map((address) => zone.contains(address))).toEqual([false, true, true, false]);
+    expect(() => zone.wordOf(at(-1))).toThrow(/^no frame at 0xffffff000$/);
+    expect(() => zone.wordOf(at(2))).toThrow(/^no frame at 0x1000002000$/);
   });
 
   test('keeps a whole frame, or one line of each', () => {
