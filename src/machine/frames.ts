@@ -183,6 +183,11 @@ export class FrameZone {
   /** Byte offset in shared memory of a physical address of the zone; only the first `contentBytes` bytes of a frame exist. */
   wordOf(address: Phys): Word {
     if (!this.contains(address)) throw new Error(`no frame at 0x${address.toString(16)}`);
+    return this.placeOf(address);
+  }
+
+  /** The same unchecked, for hardware: by a table that was freed it comes to any address, and reads whatever is at some word. */
+  placeOf(address: Phys): Word {
     const offset = address - this.layout.base;
     const { contents, contentBytes, frameBytes } = this.layout;
     if (contentBytes === frameBytes) return (contents + offset) >>> 0;
@@ -335,8 +340,8 @@ export class PhysicalMemory {
 
   /** Byte offset in shared memory of a physical address of any zone. */
   wordOf(address: Phys): Word {
-    if (address >= TABLE_RAM_BASE) return this.tables.wordOf(address);
-    return address >= GUEST_RAM_BASE ? this.guest.wordOf(address) : this.devices.wordOf(address);
+    if (address >= TABLE_RAM_BASE) return this.tables.placeOf(address);
+    return address >= GUEST_RAM_BASE ? this.guest.placeOf(address) : this.devices.placeOf(address);
   }
 
   /** Whose contents a guest reaches by a word: see `FrameZone.ownerAt`. */

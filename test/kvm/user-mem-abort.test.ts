@@ -186,7 +186,7 @@ test('in 200 schedules of a fault and a discard no leaf and no TLB entry maps a 
     ends[mapped === NO_FRAME ? 'gone' : 'mapped']++;
     ends.retried += lab.counter(0, STATISTICS.retried);
   }
-  expect(ends).toEqual({ mapped: ends.retried, gone: 500 - ends.retried, retried: ends.retried });
+  expect(ends).toEqual({ mapped: ends.retried, gone: 200 - ends.retried, retried: ends.retried });
   expect(Math.min(ends.mapped, ends.gone)).toBeGreaterThan(50);
 });
 
