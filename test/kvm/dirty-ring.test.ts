@@ -1,17 +1,15 @@
 /** Dirty rings: whose an entry is, when a vCPU has to stop, what a reset protects, and that no write is lost. */
-import { Order, drive, store32, type Op } from '#port';
+import { drive, type Op } from '#port';
 import { describe, expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
 import { Scripted } from '../../src/explore/scripted.ts';
 import { DirtyRing, type DirtyEntry } from '../../src/kvm/dirty-ring.ts';
 import { resetDirtyRings } from '../../src/kvm/dirty-ring-reset.ts';
-import { handleGuestAbort } from '../../src/kvm/guest-abort.ts';
 import { setMemoryRegion } from '../../src/kvm/memslot-update.ts';
-import type { Ipa } from '../../src/machine/address.ts';
-import { FAULTED } from '../../src/machine/cpu.ts';
 import { TlbiKind } from '../../src/machine/tlbi.ts';
 import { dirtyRingsOf } from '../../src/workers/dirty-rings.ts';
+import { writePages, type WriteNote } from '../support/writer.ts';
 import { Guest, Lab, PAGE, RAM, only } from '../support/lab.ts';
 import { mappedPages } from '../support/vm-of.ts';
 
@@ -174,31 +172,7 @@ test('a vCPU whose ring is full does not enter, and says why', () => {
 });
 
 /** What happened, in the order of the execution: a write inside its access window, pages that user space copies. */
-type Note =
-  | { readonly what: 'write'; readonly page: number }
-  | { readonly what: 'copy'; readonly pages: readonly number[] };
-
-/** Writes pages in a row as the thread of a vCPU does, and waits where its ring is full. */
-function* writer(guest: Guest, pages: readonly number[], notes: Note[]): Op<void> {
-  const { cpu, world, vcpu } = guest;
-  for (const page of pages) {
-    for (let isDone = false; !isDone;) {
-      if (!(yield* vcpu.mayEnter())) yield* (vcpu.ring as DirtyRing).awaitRoom();
-      cpu.load(yield* world.vm.registers());
-      yield* cpu.enterGuest();
-      const at = yield* cpu.access((RAM + page * PAGE) as Ipa, 'write');
-      if (at !== FAULTED) {
-        yield* store32(at, page, Order.once);
-        notes.push({ what: 'write', page });
-        isDone = true;
-      }
-      yield* cpu.leaveGuest();
-      if (at !== FAULTED) continue;
-      vcpu.fault = cpu.fault;
-      yield* handleGuestAbort(world.vm, vcpu);
-    }
-  }
-}
+type Note = WriteNote | { readonly what: 'copy'; readonly pages: readonly number[] };
 
 test('40 schedules of two writers with rings of two: every write is copied later, or an entry stands', () => {
   const lab = labOf(2);
@@ -214,7 +188,7 @@ test('40 schedules of two writers with rings of two: every write is copied later
       ...guests.map(
         (guest) =>
           function* run(): Op<void> {
-            yield* writer(guest, [0, 1, 2, 3, 1, 0, 2], notes);
+            yield* writePages(guest, [0, 1, 2, 3, 1, 0, 2], notes);
             working.delete(guest);
           },
       ),

@@ -1,5 +1,5 @@
 /** Harvesting a dirty log (specification 5J): what a call returns, clears and protects, in which order, and that no write is lost. */
-import { Order, drive, store32, type Op } from '#port';
+import { drive } from '#port';
 import { describe, expect, test } from 'vitest';
 import { EventKind } from '../../src/engine/events.ts';
 import { RandomScheduler } from '../../src/explore/random.ts';
@@ -15,10 +15,8 @@ import {
 import { setMemoryRegion } from '../../src/kvm/memslot-update.ts';
 import { SlotFlag } from '../../src/kvm/memslots.ts';
 import type { Vm } from '../../src/kvm/vm.ts';
-import type { Ipa } from '../../src/machine/address.ts';
-import { FAULTED } from '../../src/machine/cpu.ts';
 import { TlbiKind } from '../../src/machine/tlbi.ts';
-import { handleGuestAbort } from '../../src/kvm/guest-abort.ts';
+import { writePages, type WriteNote } from '../support/writer.ts';
 import { Guest, Lab, only, PAGE, RAM } from '../support/lab.ts';
 import { spareRegion, vmOf } from '../support/vm-of.ts';
 
@@ -187,30 +185,7 @@ describe('with manual protection', () => {
 });
 
 /** What happened, in the order of the execution: a write inside its access window, a report when the call has returned. */
-type Note =
-  | { readonly what: 'write'; readonly page: number }
-  | { readonly what: 'report'; readonly pages: readonly number[] };
-
-/** Writes pages in a row; each is noted before the CPU can answer an invalidation. */
-function* writer(guest: Guest, pages: readonly number[], notes: Note[]): Op<void> {
-  const { cpu, world, vcpu } = guest;
-  for (const page of pages) {
-    for (let isDone = false; !isDone;) {
-      cpu.load(yield* world.vm.registers());
-      yield* cpu.enterGuest();
-      const at = yield* cpu.access((RAM + page * PAGE) as Ipa, 'write');
-      if (at !== FAULTED) {
-        yield* store32(at, page, Order.once);
-        notes.push({ what: 'write', page });
-        isDone = true;
-      }
-      yield* cpu.leaveGuest();
-      if (at !== FAULTED) continue;
-      vcpu.fault = cpu.fault;
-      yield* handleGuestAbort(world.vm, vcpu);
-    }
-  }
-}
+type Note = WriteNote | { readonly what: 'report'; readonly pages: readonly number[] };
 
 /** Writes that neither a later report nor the bitmap has. */
 function lost(lab: Lab, notes: readonly Note[]): Note[] {
@@ -236,7 +211,7 @@ test.each(['harvest', 'clear'] as const)(
       const vm = vmOf(lab.view(), { dirtyLogMode });
       const guests = [new Guest(lab, 0), new Guest(lab, 1)];
       lab.runWith(new RandomScheduler(seed), [
-        ...guests.map((guest) => () => writer(guest, [0, 1, 2, 1, 0, 2, 0, 1], notes)),
+        ...guests.map((guest) => () => writePages(guest, [0, 1, 2, 1, 0, 2, 0, 1], notes)),
         function* harvest() {
           for (let round = 0; round < 3; round++) {
             const log = yield* getDirtyLog(vm, 0);
