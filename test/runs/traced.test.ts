@@ -96,7 +96,7 @@ describe('a run that does not come to its end', () => {
   });
 
   test('as a checker throws: a bug of ours, and no agent waits for it', async () => {
-    const failure = await failureOf({ checkEntry: entryOf('dying-checker') });
+    const failure = await failureOf({ checkEntry: entryOf('dying-checker') }, { seconds: 600 });
     expect(failure).not.toBeInstanceOf(StuckError);
     expect((failure as Error).message).toBe('the checkers of events failed: planted bug');
   });
