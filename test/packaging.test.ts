@@ -56,14 +56,8 @@ describe('an installed package', () => {
   });
 
   test('checks the events of threads, of edited code too', { timeout: TIMEOUT_MS }, () => {
-    const violations = (workload: string, status: number): unknown => {
-      const argv = ['faultline', 'run', workload, '--check', '--json', '-'];
-      const result = JSON.parse(run('npx', argv, folder, status)) as RunResult;
-      expect(result.port).toBe('traced');
-      return result.violations;
-    };
-    expect(violations('good/lock-order', 0)).toEqual([]);
-    expect(violations('bad/lock-order', 1)).toMatchObject([{ verdict: 'lock-order' }]);
+    expect(checked('good/lock-order', 0)).toEqual([]);
+    expect(checked('bad/lock-order', 1)).toMatchObject([{ verdict: 'lock-order' }]);
   });
 
   test.each(['threads', 'explore'])(
@@ -128,3 +122,11 @@ replace: ''
     expect(existsSync(installed('dist', 'threads', 'workers', 'thread-entry.js'))).toBe(true);
   });
 });
+
+/** The violations of a checked run on threads. */
+function checked(workload: string, status: number): unknown {
+  const argv = ['faultline', 'run', workload, '--check', '--json', '-'];
+  const result = JSON.parse(run('npx', argv, folder, status)) as RunResult;
+  expect(result.port).toBe('traced');
+  return result.violations;
+}

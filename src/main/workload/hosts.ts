@@ -134,10 +134,10 @@ function checkGuest(
 }
 
 /** Memory of which a discard takes no page back, or takes back nothing but mappings: a run expects zeros after it. */
-const KEPT: readonly string[] = ['hugetlb', 'shared'];
+const KEPT: ReadonlySet<string> = new Set(['hugetlb', 'shared']);
 
 function checkDiscard(source: YamlSource, path: Path, slots: readonly Slot[]): void {
-  const kept = slots.find((slot) => isDevice(slot) || KEPT.includes(slot.backing?.kind ?? ''));
+  const kept = slots.find((slot) => isDevice(slot) || KEPT.has(slot.backing?.kind ?? ''));
   if (kept === undefined) return;
   throw source.problem(
     [...path, 'action'],
