@@ -102,6 +102,8 @@ export class TableLifetime implements TableCheck {
     for (const root of this.#tables.shape.roots) {
       if (this.#invalidations.openOf(root).some(({ table }) => table === page))
         this.#wrong(page, [agent], 'which a walk cache may hold');
+      // Sections are of walks of the live table: a twin's are under a lock of their own.
+      if (!root.isWalked) continue;
       for (const [reader, { since, isShared }] of this.#holds.of(root.sections)) {
         if (!isShared || page.unlinkedRoot !== root || !isBefore(since, page.unlinkedAt)) continue;
         const who = this.#findings.names.agent(reader);

@@ -47,14 +47,14 @@ export class CheckerLab {
   readonly #words = new Map<number, Bits>();
   #sequence = 0;
 
-  constructor(sharedEdits: SharedEdits = 'swap', hasStage1 = false) {
+  constructor(sharedEdits: SharedEdits = 'swap', hasStage1 = false, isWalked = true) {
     const root = {
       word: ROOT_WORD,
       initial: ROOT + 1,
       vmid: VMID_WORD,
       mmuLock: MMU_LOCK,
       sections: SECTIONS,
-      isWalked: true,
+      isWalked,
     };
     const halves = new Int32Array(PAGE / 4);
     halves.set(table(CHILD));

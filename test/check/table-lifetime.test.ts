@@ -44,6 +44,12 @@ describe('a table that nobody else walks is freed', () => {
     );
   });
 
+  test('of a twin, while a section of walks of the live table is open', () => {
+    const lab = new CheckerLab('swap', false, false);
+    lab.section(1, 'begin');
+    expect(remove(lab)).toEqual([]);
+  });
+
   /** The last: numbers of events wrap before the section begins. */
   test.each([0, 0x7fff_fffa])(
     'while a section is open that began after, from event %i',
