@@ -19,14 +19,19 @@ export class InstallSubject implements Subject {
   readonly hasDaemons = false;
   readonly judge: Subject['judge'] = findingsOf;
   readonly #litmus: InstallLitmus;
-  readonly #rests: readonly Remainder[];
+  /** Of each thread. */
+  readonly #faults: readonly (readonly number[])[];
   readonly #memory: ExploreMemory;
 
   constructor(litmus: InstallLitmus, rests: readonly Remainder[] = []) {
     const bytes = Math.ceil(installBytes(litmus) / PAGE_BYTES) * PAGE_BYTES;
     const memory = { buffer: new ArrayBuffer(bytes) };
     this.#litmus = litmus;
-    this.#rests = rests;
+    const all = Array.from({ length: litmus.faults }, (_, fault) => fault);
+    this.#faults = Array.from(
+      { length: litmus.threads },
+      (_, thread) => rests.find(({ agent }) => agent === thread)?.kept ?? all,
+    );
     this.#memory = attach({ memory, seed: 0, statistics: 0, stop: 0 });
     this.#memory.baseline();
     this.words = this.#memory.words;
@@ -35,20 +40,15 @@ export class InstallSubject implements Subject {
 
   begin(): AgentSpec[] {
     this.#memory.restore();
-    return Array.from({ length: this.agents }, (_, thread) => ({
+    return this.#faults.map((faults, thread) => ({
       name: threadName(thread),
       statistics: 0,
-      start: () => installThread(thread, this.#faultsOf(thread)),
+      start: () => installThread(thread, faults),
     }));
   }
 
   finalState(): string {
     return installState(this.#litmus);
-  }
-
-  #faultsOf(thread: number): readonly number[] {
-    const rest = this.#rests.find(({ agent }) => agent === thread);
-    return rest?.kept ?? [...Array(this.#litmus.faults).keys()];
   }
 }
 
