@@ -67,6 +67,11 @@ export class Invalidations {
     for (const [root, vmids] of this.#vmids) if (root.vmid === vmidWord) vmids.add(vmid & 0xffff);
   }
 
+  /** Whether the VM of a table had a VMID in this execution. */
+  isOf(root: Root, vmid: number): boolean {
+    return this.#vmids.get(root)?.has(vmid) === true;
+  }
+
   onEntry(change: EntryChange): void {
     const { root, oldLo, oldHi, newLo, newHi } = change;
     if (!root.isWalked || !isValid(oldLo)) return;
@@ -123,7 +128,7 @@ export class Invalidations {
 
   #post(agent: number, record: Int32Array): void {
     for (const [root, stales] of this.#open) {
-      const isOfVm = this.#vmids.get(root)?.has(record[RECORD.oldLo] as number) === true;
+      const isOfVm = this.isOf(root, record[RECORD.oldLo] as number);
       if (!isOfVm && record[RECORD.location] !== Tlbi.all) continue;
       for (const stale of stales) {
         if (stale.agent === agent) this.#advance(record, stale);

@@ -6,6 +6,7 @@ import { Findings, type TableFinding } from './finding.ts';
 import { Holds } from './holds.ts';
 import { Invalidations } from './invalidations.ts';
 import { LastEvents } from './last-events.ts';
+import { LocalTlbi } from './local-tlbi.ts';
 import type { Names } from './names.ts';
 import type { TableCheck } from './table-check.ts';
 import { TableCounts } from './table-counts.ts';
@@ -46,6 +47,7 @@ export class TableChecker implements EventSink {
     this.#checks = [
       new BreakBeforeMake(tables, invalidations, findings),
       new TlbCoherence(tables, invalidations, findings, cpus),
+      new LocalTlbi(tables, invalidations, findings),
       new TableLifetime(tables, { invalidations, holds }, findings),
       new TableCounts(tables, holds, findings),
       new EntryLock({ tables, holds }, findings, sharedEdits),

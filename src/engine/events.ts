@@ -45,6 +45,8 @@ export const EventKind = {
   guestExit: 51,
   tlbFill: 52,
   tlbUse: 53,
+  /** Of one CPU alone, by IPA. */
+  tlbiLocal: 54,
 } as const;
 export type EventKind = (typeof EventKind)[keyof typeof EventKind];
 

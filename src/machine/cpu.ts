@@ -321,6 +321,12 @@ export class Cpu {
     if (this.#inGuest) throw new Error('local TLBI in guest mode');
     count(this.#interconnect.statistics.local, 1);
     this.#invalidate(command);
+    if (command.kind === TlbiKind.ipa) this.#tellLocal(command);
+  }
+
+  #tellLocal({ kind, vmid, ipa, level }: Stage2Command): void {
+    const page = this.#geometry.blockNumber(ipa, LAST_LEVEL);
+    event(EventKind.tlbiLocal, kind, this.#line, page | 0, vmid, 0, tlbExtra(level, page));
   }
 
   get #performed(): number {

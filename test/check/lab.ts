@@ -165,6 +165,12 @@ export class CheckerLab {
     this.event(EventKind.tlbi, agent, { at: 2, oldLo: vmid });
   }
 
+  /** By IPA, on the CPU of the agent alone. */
+  tlbiLocal(agent: number, ipa: number, vmid: number = VMID): void {
+    const newLo = CPUS + agent * CPU_BYTES;
+    this.event(EventKind.tlbiLocal, agent, { at: 1, oldLo: vmid, newLo, newHi: ipa / PAGE });
+  }
+
   dsbComplete(agent: number): void {
     this.event(EventKind.dsbComplete, agent, {});
   }

@@ -81,6 +81,17 @@ const defects: readonly Defect[] = [
     verdicts: ['break-not-completed', 'break-before-make'],
   },
   {
+    what: 'a CPU keeps what it invalidates for itself',
+    workload: 'permission-storm',
+    kvm: '6.12',
+    edit: edit(
+      'machine/cpu.ts',
+      'count(this.#interconnect.statistics.local, 1);\n    this.#invalidate(command);',
+      'count(this.#interconnect.statistics.local, 1);',
+    ),
+    verdicts: ['stale-tlb', 'stuck'],
+  },
+  {
     what: 'the table is not looked up again where the lock was dropped between two chunks',
     workload: 'test/fixtures/chunked-teardown.yaml',
     kvm: '6.12',
