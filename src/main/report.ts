@@ -143,18 +143,23 @@ function programLine({ agent, operations }: ExploreViolation['program'][number])
   return `  ${agent}: ${shown}${more > 0 ? ` and ${number(more)} more` : ''}`;
 }
 
-/** A column per agent, time downwards. */
+/** A column for each agent that takes a step, time downwards. */
 function timelineLines({ agents, rows }: Timeline): string[] {
+  const active = [...agents.keys()].filter((agent) => rows.some((row) => row.agent === agent));
   const cells = rows.map(({ step, agent, text, why }) => [
     String(step),
-    ...agents.map((_, column) => (column === agent ? text : '')),
+    ...active.map((column) => (column === agent ? text : '')),
     why,
   ]);
-  const left = Array.from({ length: agents.length + 1 }, (_, column) => column + 1);
+  const left = Array.from({ length: active.length + 1 }, (_, column) => column + 1);
   const isCut = rows.some(({ step }, row) => row === 0 && step > 1);
   return [
     ...(isCut ? [`  its last ${amount(rows.length, 'step')}:`] : []),
-    table(['step', ...agents, 'switched because'], cells, left),
+    table(
+      ['step', ...active.map((agent) => agents[agent] as string), 'switched because'],
+      cells,
+      left,
+    ),
   ];
 }
 

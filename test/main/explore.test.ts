@@ -283,10 +283,10 @@ test('a violation is shown with its schedule', async () => {
           { agent: 'two', operations: Array.from({ length: 9 }, (_, i) => `read ${i}`) },
         ],
         timeline: {
-          agents: ['one', 'two'],
+          agents: ['idle', 'one', 'two'],
           rows: [
-            { step: 8, agent: 0, text: 'load64 entry: empty', why: '' },
-            { step: 9, agent: 1, text: 'cas64 entry: empty -> LOCKED', why: 'one preempted' },
+            { step: 8, agent: 1, text: 'load64 entry: empty', why: '' },
+            { step: 9, agent: 2, text: 'cas64 entry: empty -> LOCKED', why: 'one preempted' },
           ],
         },
       },
