@@ -8,19 +8,22 @@ export function leaveOut<T>(
 ): void {
   let chunk = items().length;
   while (chunk >= 1) {
-    const isLess = canLeaveOut(items(), chunk, works);
-    chunk = isLess ? Math.min(chunk, items().length) : Math.floor(chunk / 2);
+    const isLess = leaveOutEach(chunk, items, works);
+    // One less may make another one superfluous.
+    if (chunk > 1 || !isLess) chunk = Math.floor(chunk / 2);
   }
 }
 
-/** Tries to do without each `chunk` items in a row; whether one of them could be left out. */
-function canLeaveOut<T>(
-  items: readonly T[],
+/** Tries to do without each `chunk` items in a row; whether some could be left out. */
+function leaveOutEach<T>(
   chunk: number,
+  items: () => readonly T[],
   works: (rest: readonly T[]) => boolean,
 ): boolean {
-  for (let from = 0; from < items.length; from += chunk) {
-    if (works(items.toSpliced(from, chunk))) return true;
+  let isLess = false;
+  for (let from = 0; from < items().length;) {
+    if (works(items().toSpliced(from, chunk))) isLess = true;
+    else from += chunk;
   }
-  return false;
+  return isLess;
 }

@@ -28,7 +28,7 @@ import { loadTarget, type Target } from './target.ts';
 /** What making one schedule simpler may spend. */
 const MINIMISE = { schedules: 500, steps: 200_000 };
 /** What making its program smaller may spend. */
-const REDUCE = { schedules: 500, steps: 300_000, searches: 10 };
+const REDUCE = { schedules: 500, steps: 600_000, searches: 10 };
 /** An exploration that is over within so many executions is not divided. */
 const UNDIVIDED_MAX = 2000;
 /** Parts for each worker, at least: below that starting it costs more than it saves. */
