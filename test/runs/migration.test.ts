@@ -270,6 +270,24 @@ const defects: readonly (readonly [string, DirtyLogMode, SourceEdit])[] = [
   ],
 ];
 
+/** The programs of a host in each of two VMs. */
+const inBoth = (phase: Phase): Phase => ({
+  ...phase,
+  hosts: phase.hosts.flatMap((program) => [program, program]),
+});
+
+test('a log of each of two VMs is harvested, and each is looked at', async () => {
+  const { setup, rounds, ending, ...rest } = small('migration', { vcpus: 4 });
+  const course = { setup, rounds: rounds.map(inBoth), ending: ending.map(inBoth) };
+  const scenario = { ...rest, ...course, vms: 2 };
+  expect(endOf(await runSmall(scenario))).toEqual(COPIED);
+  const [edit] = defects.flatMap(([name, , each]) => (name.startsWith('no flush') ? [each] : []));
+  const { violations } = await runSmall(scenario, { seeds: 10, edits: edit ? [edit] : [] });
+  expect(violations.map(({ message }) => message)).toContainEqual(
+    expect.stringMatching(/^VM 1: IPA 0x\w+ is not dirty/),
+  );
+});
+
 describe('it finds', () => {
   test.each(defects)('%s (%s)', async (_, dirtyLog, edit) => {
     const result = await runSmall(small('migration', { dirtyLog }), { seeds: 40, edits: [edit] });

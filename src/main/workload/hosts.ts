@@ -97,17 +97,18 @@ function baseOf(entry: PlainEntry, place: HostPlace, index: number): number {
   return entry.base;
 }
 
-/** Throws a UserError if two of a phase's programs harvest one slot. `path` is that of their list. */
+/** Throws a UserError if two of a phase's programs harvest one slot of one of the VMs, which they are dealt out among. `path` is that of their list. */
 export function checkHarvests(
   programs: readonly HostProgram[],
-  { source, path }: Pick<HostPlace, 'source' | 'path'>,
+  { source, path, vms }: Pick<HostPlace, 'source' | 'path'> & { readonly vms: number },
 ): void {
-  const seen = new Set<number>();
+  const seen = new Set<string>();
   for (const [i, program] of programs.entries()) {
     if (!isLogProgram(program) || program.action !== 'harvest') continue;
-    if (seen.has(program.slot))
+    const harvested = `slot ${program.slot} of VM ${i % vms}`;
+    if (seen.has(harvested))
       throw source.problem([...path, i], 'a slot is harvested by one program at a time');
-    seen.add(program.slot);
+    seen.add(harvested);
   }
 }
 

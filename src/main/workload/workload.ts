@@ -216,7 +216,11 @@ class ScenarioBuilder {
       });
       return [program];
     });
-    checkHarvests(programs, { source: this.#source, path: [...path, 'hosts'] });
+    checkHarvests(programs, {
+      source: this.#source,
+      path: [...path, 'hosts'],
+      vms: this.#file.vms,
+    });
     checkApart(this.#source, path, usedRanges(programs, space));
     checkRegisters(this.#source, path, programs, space);
     return programs;

@@ -578,6 +578,16 @@ rounds:
   });
 });
 
+test('programs are dealt out among VMs: each VM has its slot harvested once', () => {
+  const harvests = (times: number): string =>
+    `hosts: [${Array.from({ length: times }, () => '{ action: harvest }').join(', ')}] }`;
+  const two = changed('slots:', 'vms: 2\nslots:');
+  const loading = (times: number) => (): unknown =>
+    load(two.replace('hosts: [{ action: write-protect }] }', harvests(times)));
+  expect(messageOf(loading(2))).toBe('nothing was wrong');
+  expect(messageOf(loading(3))).toContain('hosts[2]: a slot is harvested by one program at a time');
+});
+
 describe('backings and actions on pages', () => {
   const own = '{ name: own, base: 0x80000000, size: 8K, perVcpu: 0x10000 }';
   const protect = 'hosts: [{ action: write-protect }] }';
