@@ -7,8 +7,8 @@
  *   1. the walk reads a valid entry;
  *   2. software breaks the entry, posts a TLBI and waits; this CPU performs it, which removes nothing, and answers;
  *   3. the DSB returns, the page is freed, and the walk fills what it read at 1.
- * So it compares the CPU's walk epoch, which grows with each invalidation performed and when the guest is left, before it fills, and before it
- * loads: the table that it came to may be another page by then.
+ * And where it has read a table entry instead, it would load from a table that is free by then. So it compares the CPU's walk epoch, which grows
+ * with each invalidation performed and when the guest is left, before each transition, and gives up.
  *
  * Non-goals: walks for a VM that is not loaded, or while the CPU is in the host.
  */
@@ -57,7 +57,7 @@ export class Speculation {
   *step(address: Ipa): Op<void> {
     const answer = yield* load32(this.#line + CpuWord.answer, Order.acquire);
     if (answer === IN_HOST) return;
-    const state = read32(this.#walk + STATE);
+    const state = this.mayGoOn() ? read32(this.#walk + STATE) : State.idle;
     if (state === State.idle) this.#begin(address);
     else if (state === State.load) yield* this.#load();
     else this.#fill(state);
@@ -70,7 +70,7 @@ export class Speculation {
   }
 
   /** Whether nothing was invalidated since the walk began, and the guest not left. */
-  mayFill(): boolean {
+  mayGoOn(): boolean {
     return read32(this.#walk + EPOCH) === read32(this.#line + CpuWord.walkEpoch);
   }
 
@@ -85,10 +85,6 @@ export class Speculation {
   }
 
   *#load(): Op<void> {
-    if (!this.mayFill()) {
-      write32(this.#walk + STATE, State.idle);
-      return;
-    }
     const walker = this.#walker;
     this.#recall();
     const result = yield* walker.step(this.#address, this.#regime());
@@ -100,7 +96,6 @@ export class Speculation {
 
   #fill(state: number): void {
     write32(this.#walk + STATE, State.idle);
-    if (!this.mayFill()) return;
     const regime = this.#regime();
     const walker = this.#walker;
     this.#recall();
