@@ -578,9 +578,11 @@ rounds:
   });
 });
 
+function harvests(times: number): string {
+  return `hosts: [${Array.from({ length: times }, () => '{ action: harvest }').join(', ')}] }`;
+}
+
 test('programs are dealt out among VMs: each VM has its slot harvested once', () => {
-  const harvests = (times: number): string =>
-    `hosts: [${Array.from({ length: times }, () => '{ action: harvest }').join(', ')}] }`;
   const two = changed('slots:', 'vms: 2\nslots:');
   const loading = (times: number) => (): unknown =>
     load(two.replace('hosts: [{ action: write-protect }] }', harvests(times)));
