@@ -118,6 +118,7 @@ export class TablePage {
     this.level = 0;
     this.ipa = 0;
     this.isFreed = false;
+    this.isZeroed = true;
     this.unlinkedAt = 0;
     this.unlinkedRoot = null;
   }

@@ -35,8 +35,15 @@ test('after a reset the model has what an execution begins with, whatever anothe
     ]),
     [0, 1, 2, 3].map((page) => {
       const { halves, valid, ...rest } = tables.pageAt(page * PAGE);
-      const { isFreed, unlinkedAt, unlinkedRoot } = rest;
-      return [halves.filter((half) => half !== 0), valid, isFreed, unlinkedAt, unlinkedRoot];
+      const { isFreed, isZeroed, unlinkedAt, unlinkedRoot } = rest;
+      return [
+        halves.filter((half) => half !== 0),
+        valid,
+        isFreed,
+        isZeroed,
+        unlinkedAt,
+        unlinkedRoot,
+      ];
     }),
     tables.walk(ROOT, 0),
     tables.walk(ROOT, PAGE),
@@ -49,6 +56,7 @@ test('after a reset the model has what an execution begins with, whatever anothe
   tables.store(0, entryOf(2), 0, 2);
   tables.store(PAGE, 0, 0, 3);
   tables.pageAt(PAGE).isFreed = true;
+  tables.clear(3 * PAGE, 0x6b);
   const page = tables.pageOfCount(65_536 + 16);
   if (page !== null) page.references = 2;
   expect(seen()).not.toEqual(before);
