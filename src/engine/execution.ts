@@ -22,6 +22,8 @@ export interface Pending {
   readonly a: number;
   /** The high half expected (`cas64`), bytes (`copy`), bits that the caller looks at (`add32`, `or32`); 0 for others. */
   readonly b: number;
+  /** Bits that keep the caller waiting if one was set (`add32` on a lock); 0 for others. */
+  readonly busy: number;
 }
 
 /** What a scheduler may look at. */
@@ -85,6 +87,7 @@ class Agent implements Pending {
   at: Word = 0;
   a = 0;
   b = 0;
+  busy = 0;
   high = 0;
 
   constructor(spec: AgentSpec) {
@@ -172,12 +175,13 @@ export class Execution implements ExecutionView {
   }
 
   /** Called by the port before each atomic operation of the running agent: true if it must yield first. */
-  reach(kind: EventKind, at: Word, a = 0, b = 0): boolean {
+  reach(kind: EventKind, at: Word, a = 0, b = 0, busy = 0): boolean {
     const agent = this.#agent(this.current);
     agent.kind = kind;
     agent.at = at;
     agent.a = a;
     agent.b = b;
+    agent.busy = busy;
     if (this.#starting) return true;
     const next = this.#pick();
     if (next === this.current) return false;

@@ -57,8 +57,14 @@ export function* store32(at: Word, value: number, order: Order): Op<void> {
   put32(EventKind.store32, at, value, order, false);
 }
 
-export function* add32(at: Word, delta: number, order: Order, seen: number = ALL_BITS): Op<number> {
-  if (execution !== null && execution.reach(EventKind.add32, at, delta, seen)) yield;
+export function* add32(
+  at: Word,
+  delta: number,
+  order: Order,
+  seen: number = ALL_BITS,
+  busy = 0,
+): Op<number> {
+  if (execution !== null && execution.reach(EventKind.add32, at, delta, seen, busy)) yield;
   const sum = (memory.words[at >>> 2] as number) + delta;
   return put32(EventKind.add32, at, sum, order, false) & seen;
 }

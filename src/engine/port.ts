@@ -57,8 +57,11 @@ export interface Port {
   /**
    * Gives the value before the addition. Counts wrap at 2^32. `seen`: the bits of it that the caller looks at, all by default; others may
    * be anything. Additions that do not change what each other's callers see can change places.
+   *
+   * `busy`: who comes to a lock waits for its turn if any of these bits was set before, and does nothing else until then. When it came
+   * shows to none but a holder that loads the word: an exhaustive exploration may have it come once no such bit is set.
    */
-  add32(at: Word, delta: number, order: Order, seen?: number): Op<number>;
+  add32(at: Word, delta: number, order: Order, seen?: number, busy?: number): Op<number>;
   /** Gives the value before; `seen` as of `add32`. Bits that are set can change places if neither caller looks at the other's. */
   or32(at: Word, bits: number, order: Order, seen?: number): Op<number>;
   cas32(at: Word, expected: number, value: number, order: Order): Op<boolean>;

@@ -28,6 +28,11 @@ export class AccessHistory {
     return (this.#words.get(at >>> 2) ?? NOBODY).writes;
   }
 
+  /** Places of the steps that read it and wrote nothing. */
+  readsOf(at: number): readonly number[] {
+    return (this.#words.get(at >>> 2) ?? NOBODY).reads;
+  }
+
   /** Adds to `into` the steps that one after them all depends on, without most of those that come before others of them. */
   collect(step: Step, into: number[]): void {
     const last = this.steps.length - 1;

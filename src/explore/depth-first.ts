@@ -7,7 +7,7 @@ import type { ExecutionView } from '../engine/execution.ts';
 import { stepOf } from './step.ts';
 import type { Ended, Strategy } from './strategy.ts';
 import type { Subject } from './subject.ts';
-import { isBlocked, isPreemption, sleeperBefore } from './waits.ts';
+import { Readiness, sleeperBefore } from './waits.ts';
 
 /** An agent that may take the next step, and what `choose` gives if that is its step. */
 interface Option {
@@ -25,12 +25,14 @@ export abstract class DepthFirst implements Strategy {
   /** Of this execution so far. */
   protected preemptions = 0;
   readonly #words: Int32Array;
+  readonly #readiness: Readiness;
   readonly #decisions: Decision[] = [];
   #depth = 0;
   #choice = 0;
 
-  constructor({ words }: Pick<Subject, 'words'>) {
-    this.#words = words;
+  constructor(subject: Pick<Subject, 'words' | 'locks'>) {
+    this.#words = subject.words;
+    this.#readiness = new Readiness(subject);
   }
 
   begin(last: Ended | null): boolean {
@@ -47,7 +49,7 @@ export abstract class DepthFirst implements Strategy {
     if (sleeper !== undefined) return sleeper;
     this.#depth++;
     this.#choice = choice;
-    if (isPreemption(agent, view, this.#words)) this.preemptions++;
+    if (this.#readiness.isPreemption(agent, view)) this.preemptions++;
     return agent;
   }
 
@@ -69,7 +71,7 @@ export abstract class DepthFirst implements Strategy {
 
   /** Who waits takes a step only when nobody else can: the engine sees the deadlock. */
   #decide(view: ExecutionView): Decision {
-    const enabled = view.runnable.filter((agent) => !isBlocked(view.pending(agent), this.#words));
+    const enabled = view.runnable.filter((agent) => !this.#readiness.isBlocked(agent, view));
     const agents = enabled.length > 0 ? this.candidates(enabled, view) : view.runnable.slice(0, 1);
     const options = agents.flatMap((agent) => {
       const { kind, a } = view.pending(agent);

@@ -9,8 +9,9 @@
  * is taken (see step.ts); a wait is no step until its word differs, so that no agent sleeps here (Jonsson, Lang and Sagonas, "Awaiting
  * for Godot", 2022, treat the same question); `choose` branches into all its alternatives where it is first met.
  *
- * It proves: every trace was executed, if it ends by itself and no execution met a budget. It does not see what the port does not
- * show: plain accesses are no steps, and weak memory is not explored.
+ * It proves: every trace was executed, if it ends by itself and no execution met a budget; where locks are wholes, one for all traces in which
+ * they are held in the same order. It does not see what the port does not show: plain accesses are no steps, and weak memory is not
+ * explored.
  */
 import { ABANDON, type ExecutionView } from '../engine/execution.ts';
 import { EventKind } from '../engine/events.ts';
@@ -19,7 +20,7 @@ import { isSameTurn, type Prefix, type Turn } from './prefix.ts';
 import { areDependent, stepOf, type Step } from './step.ts';
 import { StrategyError, type Ended, type Strategy } from './strategy.ts';
 import type { Subject } from './subject.ts';
-import { isBlocked, sleeperBefore } from './waits.ts';
+import { Readiness, boundOf, sleeperBefore } from './waits.ts';
 import { insert, isWeakInitial, type Branch } from './wakeup-tree.ts';
 
 /** A state on the way of the present execution. */
@@ -33,9 +34,10 @@ interface State {
 }
 
 export class Dpor implements Strategy {
-  readonly bound = 'every trace';
+  readonly bound: string;
   readonly #words: Int32Array;
   readonly #order: HappensBefore;
+  readonly #readiness: Readiness;
   readonly #hasDaemons: boolean;
   readonly #turns: readonly Turn[];
   /** Asleep after the turns, until an execution has come there. */
@@ -52,16 +54,20 @@ export class Dpor implements Strategy {
   readonly #sequence: Step[] = [];
   /** Agents that fell asleep. */
   #parked: number[] = [];
+  /** The steps of those who came to locks after that, for ever. */
+  #late: Step[] = [];
 
   constructor(
-    { words, agents, hasDaemons }: Pick<Subject, 'words' | 'agents' | 'hasDaemons'>,
+    subject: Pick<Subject, 'words' | 'agents' | 'hasDaemons' | 'locks'>,
     { turns, sleep }: Prefix,
   ) {
+    this.bound = boundOf('every trace', subject.locks);
     this.#turns = turns;
     this.#entry = sleep;
-    this.#words = words;
-    this.#order = new HappensBefore(agents);
-    this.#hasDaemons = hasDaemons;
+    this.#words = subject.words;
+    this.#order = new HappensBefore(subject);
+    this.#readiness = new Readiness(subject);
+    this.#hasDaemons = subject.hasDaemons;
   }
 
   begin(last: Ended | null): boolean {
@@ -69,6 +75,7 @@ export class Dpor implements Strategy {
     this.#learn(last);
     this.#depth = 0;
     this.#parked = [];
+    this.#late = [];
     return this.#backtrack();
   }
 
@@ -138,8 +145,8 @@ export class Dpor implements Strategy {
   }
 
   #wakefulStep(agent: number, view: ExecutionView): Step | null {
+    if (this.#readiness.isBlocked(agent, view)) return null;
     const pending = view.pending(agent);
-    if (isBlocked(pending, this.#words)) return null;
     const choices = pending.kind === EventKind.choose ? pending.a : 1;
     for (let choice = 0; choice < choices; choice++)
       if (!this.#isAsleep({ agent, choice })) return stepOf(agent, pending, this.#words, choice);
@@ -160,10 +167,13 @@ export class Dpor implements Strategy {
     }
   }
 
-  /** Nobody has a step that is not explored elsewhere; who waits falls asleep, so that the engine sees the deadlock. */
+  /** Nobody has a step that is not explored elsewhere; who waits falls asleep, at locks too, so that the engine sees the deadlock. */
   #end(view: ExecutionView): number {
-    const isOver = view.runnable.every((agent) => isBlocked(view.pending(agent), this.#words));
-    return isOver ? this.#park(view.runnable[0] as number) : ABANDON;
+    if (!this.#readiness.isOver(view)) return ABANDON;
+    const agent = view.runnable[0] as number;
+    const step = stepOf(agent, view.pending(agent), this.#words, 0);
+    if (step.isLate) this.#late.push(step);
+    return this.#park(agent);
   }
 
   #park(agent: number): number {
@@ -175,9 +185,11 @@ export class Dpor implements Strategy {
   #learn({ result, view }: Ended): void {
     const last = this.#steps.at(-1);
     const hasThrown = result.outcome === 'threw';
+    const late = new Set(this.#late.map(({ agent }) => agent));
     const pending = [...view.runnable, ...this.#parked]
-      .filter((agent) => !(hasThrown && agent === last?.agent))
+      .filter((agent) => !(hasThrown && agent === last?.agent) && !late.has(agent))
       .map((agent) => stepOf(agent, view.pending(agent), this.#words, 0));
+    pending.push(...this.#late);
     // It keeps all others from going on: the step of one that threw, or the last step of all that are no daemons.
     const isEnd = hasThrown || (this.#hasDaemons && result.outcome === 'completed');
     if (last !== undefined && isEnd) last.isLast = true;

@@ -49,7 +49,7 @@ export class Explorer extends Tally {
     this.#subject = subject;
     this.#strategy = strategy;
     this.#limits = limits;
-    this.#order = new HappensBefore(subject.agents);
+    this.#order = new HappensBefore(subject);
     this.#names = {
       agent: String,
       word: (at) => subject.nameOf?.(at) ?? `word ${at}`,

@@ -8,7 +8,8 @@
  * An execution that begins with the same step objects as the last one costs only what is new.
  */
 import { AccessHistory } from './access-history.ts';
-import { isWaiting, wordBefore, type Step } from './step.ts';
+import { areDependent, isWaiting, wordBefore, type Step } from './step.ts';
+import type { Locks, Subject } from './subject.ts';
 
 /** Two steps of different agents; the later one may be one that its agent had pending at the end. */
 export interface Race {
@@ -24,6 +25,7 @@ const ROOM = 64;
 export class HappensBefore {
   readonly races: Race[] = [];
   readonly #agents: number;
+  readonly #locks: Locks;
   readonly #history = new AccessHistory();
   /** Steps taken by each agent so far, and its last one. */
   readonly #counts: Int32Array;
@@ -42,8 +44,9 @@ export class HappensBefore {
   #clock = 0;
   readonly #candidates: number[] = [];
 
-  constructor(agents: number) {
+  constructor({ agents, locks }: Pick<Subject, 'agents' | 'locks'>) {
     this.#agents = agents;
+    this.#locks = locks;
     this.#counts = new Int32Array(agents);
     this.#lasts = new Int32Array(agents).fill(-1);
     this.#clocks = new Int32Array(ROOM * agents);
@@ -131,13 +134,15 @@ export class HappensBefore {
   #order(step: Step): void {
     this.#beginClock(this.#lasts[step.agent] as number);
     const isWait = isWaiting(step.kind);
+    const isComing = this.#locks === 'wholes' && step.busy !== 0;
     if (isWait) this.#raceOfWait(step);
+    else if (isComing) this.#racesOfComing(step);
     const candidates = this.#candidates;
     candidates.length = 0;
     this.#history.collect(step, candidates);
     // The latest first: whatever comes before one that was joined is no race. There is at most one of each agent.
     for (let first = this.#latest(candidates); first >= 0; first = this.#latest(candidates)) {
-      if (!isWait || this.#isEnd(first, step)) this.#found(first, step);
+      if (!(isWait || isComing) || this.#isEnd(first, step)) this.#found(first, step);
       this.#join(first);
     }
   }
@@ -174,6 +179,53 @@ export class HappensBefore {
     }
   }
 
+  /**
+   * Who comes to a lock as a whole races with the last of those without whom it would have been free, with the last looks of its holders
+   * since, and with who came before such a look. All else that happened to the lock in between has to come before it, or has nothing to do with it.
+   */
+  #racesOfComing(step: Step): void {
+    const lasts: number[] = [];
+    const writes = this.#history.writesTo(step.at);
+    for (let i = writes.length - 1; i >= 0; i--) {
+      const first = writes[i] as number;
+      const write = this.#history.steps[first] as Step;
+      const isCovered = this.#isCovered(first);
+      const isInTheWay = write.isLate || this.#isFreeWithout(i, step);
+      if (!isCovered && areDependent(write, step) && isInTheWay) this.#addLast(first, lasts);
+      // Whatever comes before this one comes before what was found, or before the step.
+      if (!write.isCommutative && (isCovered || lasts.length > 0)) break;
+    }
+    for (const look of this.#history.readsOf(step.at).toReversed())
+      if (!this.#isCovered(look)) this.#addLast(look, lasts);
+    for (const first of lasts) this.#found(first, step);
+  }
+
+  #addLast(i: number, lasts: number[]): void {
+    if (!lasts.some((last) => this.#isBefore(i, last))) lasts.push(i);
+  }
+
+  /** Whether a lock would be free for `step` without the `i`th write to its word, and without what has to come after that. */
+  #isFreeWithout(i: number, { at, lo, busy }: Step): boolean {
+    const { steps } = this.#history;
+    const writes = this.#history.writesTo(at);
+    let word = lo;
+    let after = lo;
+    for (let j = writes.length - 1; j >= i; j--) {
+      const place = writes[j] as number;
+      const before = (steps[place] as Step).lo;
+      if (j === i || this.#isBefore(writes[i] as number, place)) word -= after - before;
+      after = before;
+    }
+    return (word & busy) === 0;
+  }
+
+  /** Whether step `first` comes before step `second` in every execution of the trace. */
+  #isBefore(first: number, second: number): boolean {
+    const { agent } = this.#history.steps[first] as Step;
+    const time = this.#clocks[second * this.#agents + agent] as number;
+    return time >= (this.#numbers[first] as number);
+  }
+
   #found(first: number, step: Step): void {
     this.races.push({ first, reversed: step.without(this.#history.steps[first] as Step) });
   }
@@ -181,7 +233,9 @@ export class HappensBefore {
   /** Whether a step ended the execution although the agent of `step` could have gone on. */
   #isEnd(first: number, step: Step): boolean {
     const end = this.#history.steps[first] as Step;
-    return end.isLast && !step.without(end).isBlocked;
+    if (!end.isLast) return false;
+    const without = step.without(end);
+    return !without.isBlocked && !(this.#locks === 'wholes' && without.isLate);
   }
 
   /** Whether a step comes before the one that is being ordered. */

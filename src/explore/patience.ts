@@ -79,8 +79,8 @@ function copyOf(view: ExecutionView): ExecutionView {
   const { runnable, current, steps } = view;
   const pending = new Map<number, Pending>();
   for (const agent of runnable) {
-    const { kind, at, a, b } = view.pending(agent);
-    pending.set(agent, { kind, at, a, b });
+    const { kind, at, a, b, busy } = view.pending(agent);
+    pending.set(agent, { kind, at, a, b, busy });
   }
   // Of agents that sleep it is the same later: they do not go on before somebody else does.
   return {

@@ -8,22 +8,26 @@
 import type { ExecutionView } from '../engine/execution.ts';
 import { DepthFirst } from './depth-first.ts';
 import type { Ended } from './strategy.ts';
-import type { Subject } from './subject.ts';
+import type { Locks, Subject } from './subject.ts';
+import { boundOf } from './waits.ts';
 
 export class PreemptionBounded extends DepthFirst {
   readonly #preemptionsMax: number;
+  readonly #locks: Locks;
   /** The present bound. */
   #allowed = 0;
   /** Whether the present bound kept anything out. */
   #isCut = false;
 
-  constructor(subject: Pick<Subject, 'words'>, preemptionsMax: number) {
+  constructor(subject: Pick<Subject, 'words' | 'locks'>, preemptionsMax: number) {
     super(subject);
+    this.#locks = subject.locks;
     this.#preemptionsMax = preemptionsMax;
   }
 
   get bound(): string {
-    return `every interleaving of at most ${this.#preemptionsMax} preemptions`;
+    const bound = `every interleaving of at most ${this.#preemptionsMax} preemptions`;
+    return boundOf(bound, this.#locks);
   }
 
   override begin(last: Ended | null): boolean {

@@ -2,7 +2,7 @@
 import { ABANDON, type ExecutionView, type Scheduler } from '../engine/execution.ts';
 import type { Answers } from './schedule.ts';
 import { Step, stepOf } from './step.ts';
-import { isPreemption } from './waits.ts';
+import { Readiness } from './waits.ts';
 
 export class Recorder implements Scheduler {
   readonly agents: number[] = [];
@@ -14,6 +14,7 @@ export class Recorder implements Scheduler {
   readonly preempting: number[] = [];
   readonly #scheduler: Scheduler;
   readonly #words: Int32Array;
+  readonly #readiness: Readiness;
   readonly #keepsSteps: boolean;
   /** Steps of the execution before. */
   readonly #known: readonly Step[];
@@ -33,6 +34,7 @@ export class Recorder implements Scheduler {
     this.#keepsSteps = keepsSteps;
     this.#scheduler = scheduler;
     this.#words = words;
+    this.#readiness = new Readiness({ words, locks: 'steps' });
     this.#known = known;
   }
 
@@ -43,7 +45,7 @@ export class Recorder implements Scheduler {
   next(view: ExecutionView): number {
     const agent = this.#scheduler.next(view);
     if (agent === ABANDON) return agent;
-    if (isPreemption(agent, view, this.#words)) this.preempting.push(this.agents.length);
+    if (this.#readiness.isPreemption(agent, view)) this.preempting.push(this.agents.length);
     this.agents.push(agent);
     if (this.#keepsSteps) this.steps.push(this.#stepOf(agent, view));
     return agent;

@@ -11,7 +11,7 @@ import { ABANDON, Execution, type ExecutionView, type Scheduler } from '../engin
 import { WHOLE, isSameTurn, type Prefix } from './prefix.ts';
 import { areDependent, stepOf, type Step } from './step.ts';
 import type { Subject } from './subject.ts';
-import { isBlocked, sleeperBefore } from './waits.ts';
+import { Readiness, sleeperBefore } from './waits.ts';
 
 /** Deeper than this a program is not divided. */
 const DEPTH_MAX = 40;
@@ -38,6 +38,7 @@ class Splitter implements Scheduler {
   /** Whether no execution goes on after its prefix. */
   isWhole = true;
   readonly #subject: Subject;
+  readonly #readiness: Readiness;
   readonly #depthMax: number;
   readonly #states: State[] = [];
   readonly #prefixes: Prefix[] = [];
@@ -47,6 +48,7 @@ class Splitter implements Scheduler {
 
   constructor(subject: Subject, depthMax: number) {
     this.#subject = subject;
+    this.#readiness = new Readiness(subject);
     this.#depthMax = depthMax;
   }
 
@@ -95,16 +97,14 @@ class Splitter implements Scheduler {
   #stepsOf(agent: number, view: ExecutionView): Step[] {
     const pending = view.pending(agent);
     const { words } = this.#subject;
-    if (isBlocked(pending, words)) return [];
+    if (this.#readiness.isBlocked(agent, view)) return [];
     const length = pending.kind === EventKind.choose ? pending.a : 1;
     return Array.from({ length }, (_, choice) => stepOf(agent, pending, words, choice));
   }
 
   /** Who waits for ever falls asleep, so that the engine sees the deadlock; otherwise all that could follow is explored elsewhere. */
   #end(view: ExecutionView): number {
-    const { words } = this.#subject;
-    const isOver = view.runnable.every((agent) => isBlocked(view.pending(agent), words));
-    return isOver ? (view.runnable[0] as number) : ABANDON;
+    return this.#readiness.isOver(view) ? (view.runnable[0] as number) : ABANDON;
   }
 
   #cut(): number {

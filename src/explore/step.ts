@@ -41,6 +41,7 @@ export class Step implements Pending {
   readonly at: Word;
   readonly a: number;
   readonly b: number;
+  readonly busy: number;
   /** Bytes from `at` on. */
   readonly bytes: number;
   /** Where a copy of as many bytes comes from. */
@@ -54,12 +55,19 @@ export class Step implements Pending {
   /** Nothing runs after it: the agent threw. It depends on everything. */
   isLast = false;
 
-  constructor(agent: number, { kind, at, a, b }: Pending, lo: number, hi: number, choice: number) {
+  constructor(
+    agent: number,
+    { kind, at, a, b, busy }: Pending,
+    lo: number,
+    hi: number,
+    choice: number,
+  ) {
     this.agent = agent;
     this.kind = kind;
     this.at = at;
     this.a = a;
     this.b = b;
+    this.busy = busy;
     this.bytes = bytesOf(kind, a, b);
     this.source = kind === EventKind.copy ? a : NOWHERE;
     this.lo = lo;
@@ -71,6 +79,11 @@ export class Step implements Pending {
   /** Whether the agent could not take this step: it waits, and the word holds what it saw. */
   get isBlocked(): boolean {
     return isWaiting(this.kind) && this.lo === this.a;
+  }
+
+  /** Whether the agent comes to a lock that is taken. */
+  get isLate(): boolean {
+    return (this.lo & this.busy) !== 0;
   }
 
   /** The same step as it would be without `other`, which comes before it and which it depends on. */

@@ -11,12 +11,19 @@ export interface Finding {
   readonly context?: readonly string[];
 }
 
+/**
+ * How much of an exhaustive exploration locks are. `steps`: every step of their algorithms. `wholes`: who comes to a lock that is taken comes
+ * only when it is free, unless a holder is about to look who has come; see waits.ts.
+ */
+export type Locks = 'steps' | 'wholes';
+
 export interface Subject {
   /** The memory that the agents run on. */
   readonly words: Int32Array;
   readonly agents: number;
   /** Whether there are daemons that may be anywhere at the end. */
   readonly hasDaemons: boolean;
+  readonly locks: Locks;
   /**
    * What watches an execution, for `judge`. Exhaustive strategies execute one order of independent steps for all: what they find may
    * not depend on that order.

@@ -81,7 +81,7 @@ export class RwLock {
    */
   *readLock(): Op<void> {
     this.#assertFree();
-    const before = yield* add32(this.#state, READER, Order.acquire, ~READERS);
+    const before = yield* add32(this.#state, READER, Order.acquire, ~READERS, WRITERS);
     if ((before & WRITERS) !== 0) yield* this.#awaitPhase(before >>> PHASE_SHIFT);
     this.#mode = 'read';
     this.#reads.acquired();
@@ -100,7 +100,7 @@ export class RwLock {
 
   *writeLock(): Op<void> {
     this.#assertFree();
-    const before = yield* add32(this.#state, WRITER, Order.acquire);
+    const before = yield* add32(this.#state, WRITER, Order.acquire, ~0, READERS | WRITERS);
     this.#phase = before & PHASES;
     if (before !== this.#phase) yield* this.#awaitTurn(before);
     this.#mode = 'write';

@@ -17,6 +17,7 @@ import { LINE_BYTES, TurnSlots } from './turn-slots.ts';
 /** Fields of the word: agents in line, the one at its turn included; tickets drawn, above, which wrap off the top. */
 const IN_LINE = 0xffff;
 const TICKET_SHIFT = 16;
+const ALL = ~0;
 /** Comes into line and draws a ticket, in one addition. */
 const DRAW = (1 << TICKET_SHIFT) | 1;
 
@@ -39,7 +40,7 @@ export class TicketQueue {
 
   /** Lines up and returns at this agent's turn. Gives whether it had to wait: then a wait has begun in `account`. */
   *enter(account: LockAccount): Op<boolean> {
-    const before = yield* add32(this.at, DRAW, Order.acquire);
+    const before = yield* add32(this.at, DRAW, Order.acquire, ALL, IN_LINE);
     this.ticket = before >>> TICKET_SHIFT;
     if ((before & IN_LINE) === 0) return false;
     account.waits();

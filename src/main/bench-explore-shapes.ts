@@ -66,11 +66,12 @@ function checkerOfNoTables(): TableChecker {
 
 /** The same subject with other sinks; they are asked for before each execution. */
 function watched(subject: Subject, sinksOf: () => readonly EventSink[]): Subject {
-  const { words, agents, hasDaemons } = subject;
+  const { words, agents, hasDaemons, locks } = subject;
   return {
     words,
     agents,
     hasDaemons,
+    locks,
     get sinks() {
       return sinksOf();
     },

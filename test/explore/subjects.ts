@@ -1,7 +1,7 @@
 import { Order, attach, cas32, signal32, wait, type Op, type Word } from '#port';
 import { Explorer, type Limits, type Stopped } from '../../src/explore/explorer.ts';
 import type { Strategy } from '../../src/explore/strategy.ts';
-import { findingsOf, type Finding, type Subject } from '../../src/explore/subject.ts';
+import { findingsOf, type Finding, type Locks, type Subject } from '../../src/explore/subject.ts';
 import { daemonOf } from '../support/executions.ts';
 import { installBytes, installState, installThread } from '../../src/workers/install-litmus.ts';
 
@@ -18,9 +18,10 @@ export function subjectOf(
     readonly servers?: readonly number[];
     /** Words with a value at the beginning. */
     readonly initial?: readonly (readonly [at: Word, value: number])[];
+    readonly locks?: Locks;
   } = {},
 ): Subject {
-  const { bytes = PAGE, daemons = [], servers = [], initial = [] } = options;
+  const { bytes = PAGE, daemons = [], servers = [], initial = [], locks = 'steps' } = options;
   const buffer = new ArrayBuffer(Math.ceil(bytes / PAGE) * PAGE);
   const memory = attach({ memory: { buffer }, seed: 0, statistics: 0, stop: 0 });
   for (const [at, value] of initial) memory.words[at >>> 2] = value;
@@ -30,6 +31,7 @@ export function subjectOf(
     words,
     agents: programs.length,
     hasDaemons: daemons.length > 0,
+    locks,
     begin: () => {
       memory.restore();
       return programs.map((start, id) => ({

@@ -6,7 +6,7 @@ export function viewOf(runnable: readonly number[], current = -1): ExecutionView
     runnable,
     current,
     steps: 0,
-    pending: (agent) => ({ kind: 1, at: agent * 8, a: 0, b: 0 }),
+    pending: (agent) => ({ kind: 1, at: agent * 8, a: 0, b: 0, busy: 0 }),
   };
 }
 

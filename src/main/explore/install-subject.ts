@@ -17,6 +17,7 @@ export class InstallSubject implements Subject {
   readonly words: Int32Array;
   readonly agents: number;
   readonly hasDaemons = false;
+  readonly locks = 'steps';
   readonly judge: Subject['judge'] = findingsOf;
   readonly #litmus: InstallLitmus;
   /** Of each thread. */

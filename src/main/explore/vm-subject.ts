@@ -29,6 +29,8 @@ export class VmSubject implements Subject {
   readonly words: Int32Array;
   readonly agents: number;
   readonly hasDaemons = false;
+  /** Their algorithms are explored by themselves. */
+  readonly locks = 'wholes';
   /** For set-up and verification, whose modules are never edited. */
   readonly #outside: SharedWorld;
   /** For the agents, on the same memory. */
