@@ -8,7 +8,9 @@ import type { Execution, ExecutionResult } from './execution.ts';
 import { ExploreMemory } from './explore-memory.ts';
 import type { Attachment, Barrier, Op, Order, Word } from './port.ts';
 
-export { Barrier, Order, Stop, Stopped, type Op, type Word } from './port.ts';
+import { REFERENCES } from './port.ts';
+
+export { Barrier, Order, REFERENCES, Stop, Stopped, type Op, type Word } from './port.ts';
 
 /** What the caller of `add32` or `or32` looks at unless it says otherwise. */
 const ALL_BITS = -1;
@@ -66,7 +68,16 @@ export function* add32(
 ): Op<number> {
   if (execution !== null && execution.reach(EventKind.add32, at, delta, seen, busy)) yield;
   const sum = (memory.words[at >>> 2] as number) + delta;
-  return put32(EventKind.add32, at, sum, order, false) & seen;
+  const before = put32(EventKind.add32, at, sum, order, false);
+  return seen === REFERENCES ? Math.min(before, delta > 0 ? 1 : 2) : before & seen;
+}
+
+export function* getUnlessZero32(at: Word, order: Order): Op<boolean> {
+  if (execution !== null && execution.reach(EventKind.add32, at, 1, REFERENCES)) yield;
+  const count = memory.words[at >>> 2] as number;
+  if (count === 0) record(EventKind.load32, at, 0, 0, 0, 0, order);
+  else put32(EventKind.add32, at, count + 1, order, false);
+  return count !== 0;
 }
 
 export function* or32(at: Word, bits: number, order: Order, seen: number = ALL_BITS): Op<number> {

@@ -5,7 +5,7 @@
 import type { Attachment, Word } from './port.ts';
 import { attachCommon, wake } from './threads-common.ts';
 
-export { Barrier, Order, Stop, Stopped, type Op, type Word } from './port.ts';
+export { Barrier, Order, REFERENCES, Stop, Stopped, type Op, type Word } from './port.ts';
 export {
   barrier,
   choose,
@@ -43,6 +43,15 @@ export function store32(at: Word, value: number, _order: number): void {
 
 export function add32(at: Word, delta: number, _order: number): number {
   return Atomics.add(words, at >>> 2, delta);
+}
+
+export function getUnlessZero32(at: Word, _order: number): boolean {
+  const index = at >>> 2;
+  for (;;) {
+    const count = Atomics.load(words, index);
+    if (count === 0) return false;
+    if (Atomics.compareExchange(words, index, count, count + 1) === count) return true;
+  }
 }
 
 export function or32(at: Word, bits: number, _order: number): number {

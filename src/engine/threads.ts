@@ -6,7 +6,7 @@ import { ATOMICS_BASE64 } from './atomics-wasm.ts';
 import type { Attachment, EngineMemory, Word } from './port.ts';
 import { attachCommon, wake } from './threads-common.ts';
 
-export { Barrier, Order, Stop, Stopped, type Op, type Word } from './port.ts';
+export { Barrier, Order, REFERENCES, Stop, Stopped, type Op, type Word } from './port.ts';
 export {
   barrier,
   choose,
@@ -62,6 +62,14 @@ export function store32(at: Word, value: number, _order: number): void {
 
 export function add32(at: Word, delta: number, _order: number): number {
   return wasm.add32(at, delta);
+}
+
+export function getUnlessZero32(at: Word, _order: number): boolean {
+  for (;;) {
+    const count = wasm.load32(at);
+    if (count === 0) return false;
+    if (wasm.cas32(at, count, count + 1) !== 0) return true;
+  }
 }
 
 export function or32(at: Word, bits: number, _order: number): number {

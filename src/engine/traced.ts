@@ -14,7 +14,7 @@ import type { Attachment, Word } from './port.ts';
 import * as common from './threads-common.ts';
 import { TraceWriter } from './trace-writer.ts';
 
-export { Barrier, Order, Stop, Stopped, type Op, type Word } from './port.ts';
+export { Barrier, Order, REFERENCES, Stop, Stopped, type Op, type Word } from './port.ts';
 export { count, counted, drive, now, read32, tally } from './threads-common.ts';
 
 let words: Int32Array = new Int32Array(0);
@@ -44,6 +44,14 @@ export function store32(at: Word, value: number, order: number): void {
 export function add32(at: Word, delta: number, order: number, _seen?: number): number {
   writer.begin();
   return put32(EventKind.add32, at, (words[at >>> 2] as number) + delta, order);
+}
+
+export function getUnlessZero32(at: Word, order: number): boolean {
+  writer.begin();
+  const count = words[at >>> 2] as number;
+  if (count === 0) writer.end(EventKind.load32, at, 0, 0, 0, 0, order);
+  else put32(EventKind.add32, at, count + 1, order);
+  return count !== 0;
 }
 
 export function or32(at: Word, bits: number, order: number): number {

@@ -17,7 +17,7 @@ import { ABANDON, type ExecutionView } from '../engine/execution.ts';
 import { EventKind } from '../engine/events.ts';
 import { HappensBefore, type Race } from './happens-before.ts';
 import { isSameTurn, type Prefix, type Turn } from './prefix.ts';
-import { areDependent, stepOf, type Step } from './step.ts';
+import { areInConflict, stepOf, type Step } from './step.ts';
 import { StrategyError, type Ended, type Strategy } from './strategy.ts';
 import type { Subject } from './subject.ts';
 import { Readiness, boundOf, sleeperBefore } from './waits.ts';
@@ -105,7 +105,7 @@ export class Dpor implements Strategy {
     if (step.kind === EventKind.choose) this.#addAlternatives(step);
     this.#states.push({ sleep: this.#sleep, branches: this.#branches, step });
     this.#steps.push(step);
-    this.#sleep = this.#sleep.filter((other) => !areDependent(other, step));
+    this.#sleep = this.#sleep.filter((other) => !areInConflict(other, step));
     this.#branches = branch?.next ?? [];
     return true;
   }

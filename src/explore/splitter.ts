@@ -9,7 +9,7 @@ import { explore } from '#port';
 import { EventKind } from '../engine/events.ts';
 import { ABANDON, Execution, type ExecutionView, type Scheduler } from '../engine/execution.ts';
 import { WHOLE, isSameTurn, type Prefix } from './prefix.ts';
-import { areDependent, stepOf, type Step } from './step.ts';
+import { areInConflict, stepOf, type Step } from './step.ts';
 import type { Subject } from './subject.ts';
 import { Readiness, sleeperBefore } from './waits.ts';
 
@@ -75,7 +75,7 @@ class Splitter implements Scheduler {
     const { sleep, step } = this.#states[this.#depth] as State;
     const sleeper = sleeperBefore(step, view);
     if (sleeper !== undefined) return sleeper;
-    this.#sleep = sleep.filter((other) => !areDependent(other, step));
+    this.#sleep = sleep.filter((other) => !areInConflict(other, step));
     this.#depth++;
     return step.agent;
   }

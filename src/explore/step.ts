@@ -7,12 +7,16 @@
  * both orders. So is the union of bits that are set: setting bits is independent of setting others, and of setting the same, unless a caller looks
  * at what the other sets.
  *
+ * References to an object: taking two is independent, and so is dropping two while a third remains: nobody learns which came first. Taking one
+ * and dropping one are not, as that may be the last; nor is anything from dropping the last. Of two that were dropped in an execution
+ * neither was the last; of two that could be dropped next neither may be the last even after the other.
+ *
  * What a step does is decided in the state in which it is taken: a compare-and-swap that fails is a read, and so is setting bits that are
  * set if the caller looks at all of them. Barriers and choices touch no word.
  */
 import { EventKind } from '../engine/events.ts';
 import type { Pending } from '../engine/execution.ts';
-import type { Word } from '../engine/port.ts';
+import { REFERENCES, type Word } from '../engine/port.ts';
 
 /** What a step does to its words. */
 export const Access = { none: 0, read: 1, write: 2 } as const;
@@ -115,18 +119,30 @@ export function isWaiting(kind: EventKind): boolean {
   return kind === EventKind.wait || kind === EventKind.retryWhen;
 }
 
-/** Whether two steps may not change places. */
+/** Whether two steps of an execution may not change places. */
 export function areDependent(x: Step, y: Step): boolean {
+  return depend(x, y, 1);
+}
+
+/** Whether it matters which of two steps comes first that could both be next. */
+export function areInConflict(x: Step, y: Step): boolean {
+  return depend(x, y, 2);
+}
+
+/** `left`: references that have to remain after either step if both drop one. */
+function depend(x: Step, y: Step, left: number): boolean {
   if (x.agent === y.agent || x.isLast || y.isLast) return true;
-  if (x.access === Access.write) return touches(x, y) && !commute(x, y);
+  if (x.access === Access.write) return touches(x, y) && !commute(x, y, left);
   return y.access === Access.write && touches(y, x);
 }
 
 /** Additions to one word, or settings of its bits, of which neither matters to the other's caller. */
-function commute(x: Step, y: Step): boolean {
+function commute(x: Step, y: Step, left: number): boolean {
   if (!x.isCommutative || !y.isCommutative || x.kind !== y.kind || x.at !== y.at) return false;
   if (x.kind === EventKind.or32) return ((x.a & y.b) | (y.a & x.b)) === 0;
-  return isUnseen(x.a, y) && isUnseen(y.a, x);
+  if (x.b !== REFERENCES && y.b !== REFERENCES) return isUnseen(x.a, y) && isUnseen(y.a, x);
+  // Where one is taken there has to be one before; where one is dropped one has to remain.
+  return x.b === y.b && x.a === y.a && Math.min(x.lo, y.lo) > (x.a > 0 ? 0 : left);
 }
 
 /**

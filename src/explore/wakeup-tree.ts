@@ -2,7 +2,7 @@
  * Wake-up trees (Abdulla, Aronis, Jonsson and Sagonas, "Source sets: a foundation for optimal dynamic partial order reduction", 2017,
  * section 6): what still has to be explored from a state, as sequences of steps, each of which leads to traces of its own.
  */
-import { areDependent, type Step } from './step.ts';
+import { areInConflict, type Step } from './step.ts';
 
 /** One step of the sequences that begin with it; `next` is empty at the end of a sequence. */
 export interface Branch {
@@ -18,7 +18,7 @@ export function isWeakInitial(step: Step, sequence: readonly Step[], from = 0): 
   for (let i = from; i < sequence.length; i++) {
     const other = sequence[i] as Step;
     if (other.agent === step.agent) return other.choice === step.choice;
-    if (areDependent(other, step)) return false;
+    if (areInConflict(other, step)) return false;
   }
   return true;
 }

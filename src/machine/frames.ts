@@ -4,10 +4,11 @@
  */
 import {
   Order,
+  REFERENCES,
   add32,
-  cas32,
   event,
   fill,
+  getUnlessZero32,
   load32,
   read32,
   store32,
@@ -117,13 +118,11 @@ export class FrameZone {
   }
 
   /**
-   * Takes a reference unless the frame is free; false if it is, or if another agent changed the count meanwhile. For callers
-   * that found the frame in a table which may drop it at any time: they look again afterwards.
+   * Takes a reference unless the frame is free; false if it is. For callers that found the frame in a table which may drop it at any
+   * time: they look again afterwards.
    */
   *tryGet(frame: Phys): Op<boolean> {
-    const references = yield* load32(this.#meta(frame), Order.once);
-    if (references < 1) return false;
-    return yield* cas32(this.#meta(frame), references, references + 1, Order.full);
+    return yield* getUnlessZero32(this.#meta(frame), Order.full);
   }
 
   /** Drops a reference; the last one poisons and frees the frame. True if it did. */
@@ -210,12 +209,12 @@ export class FrameZone {
   }
 
   *#get(index: number): Op<void> {
-    const before = yield* add32(this.#metaOf(index), 1, Order.once);
+    const before = yield* add32(this.#metaOf(index), 1, Order.once, REFERENCES);
     if (before < 1) throw new Error(`reference taken on free frame ${index}`);
   }
 
   *#put(index: number): Op<boolean> {
-    const before = yield* add32(this.#metaOf(index), -1, Order.full);
+    const before = yield* add32(this.#metaOf(index), -1, Order.full, REFERENCES);
     if (before < 1) throw new Error(`reference dropped on free frame ${index}`);
     if (before > 1) return false;
     yield* this.#free(index);

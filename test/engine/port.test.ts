@@ -10,6 +10,7 @@ const OPERATIONS: Readonly<Record<keyof Port, 'atomic' | 'ordinary'>> = {
   load32: 'atomic',
   store32: 'atomic',
   add32: 'atomic',
+  getUnlessZero32: 'atomic',
   or32: 'atomic',
   cas32: 'atomic',
   load64: 'atomic',
@@ -82,7 +83,7 @@ test('the thread ports are of one type each, and neither is the other kind', () 
     f: (at: number) => boolean;
     g: () => number;
   }>();
-  expect(names).toHaveLength(24);
+  expect(names).toHaveLength(25);
 });
 
 test('an error of a stop says so', () => {

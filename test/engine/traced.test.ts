@@ -51,6 +51,7 @@ const call: fc.Arbitrary<Call> = (() => {
     load32: fc.tuple(at, order),
     store32: fc.tuple(at, value, order),
     add32: fc.tuple(at, value, order),
+    getUnlessZero32: fc.tuple(at, order),
     or32: fc.tuple(at, value, order),
     cas32: fc.tuple(at, value, value, order),
     load64: fc.tuple(at64, order),

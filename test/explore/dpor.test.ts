@@ -2,12 +2,14 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   Order,
+  REFERENCES,
   add32,
   cas32,
   cas64,
   choose,
   copy,
   fill,
+  getUnlessZero32,
   load32,
   load64,
   or32,
@@ -151,6 +153,13 @@ function adders(seen: number): readonly Program[] {
   return [1, 2, 4].map((delta) => () => adder(delta, seen));
 }
 
+function* refer(delta: number): Op<void> {
+  yield* add32(X, delta, Order.once, REFERENCES);
+}
+
+const get: Program = () => refer(1);
+const put: Program = () => refer(-1);
+
 function* chooser(): Op<void> {
   yield* store32(X, yield* choose(3), Order.once);
 }
@@ -215,6 +224,13 @@ describe('one execution for each trace', () => {
     expect(compare(adders(0))).toMatchObject({ schedules: 1 });
     // A reader sees how many came before, but not which.
     expect(compare([...adders(0), reader])).toMatchObject({ schedules: 8 });
+  });
+
+  test('of references: it matters who drops the last, and who takes one that may be gone', () => {
+    expect(compare([get, get, get], { initial: [[X, 1]] })).toMatchObject({ schedules: 1 });
+    expect(compare([put, put, put], { initial: [[X, 4]] })).toMatchObject({ schedules: 1 });
+    expect(compare([put, put, put], { initial: [[X, 3]] })).toMatchObject({ traces: 3 });
+    expect(compare([get, put], { initial: [[X, 2]] })).toMatchObject({ traces: 2 });
   });
 
   test('of choices', () => {
@@ -335,6 +351,9 @@ const OPERATIONS = {
   or32: (at, value) => or32(at, value, Order.once),
   orUnseen: (at, value) => or32(at, value, Order.once, 0),
   orSeen: (at, value) => or32(at, value, Order.once, 1),
+  get: (at) => add32(at, 1, Order.once, REFERENCES),
+  tryGet: (at) => getUnlessZero32(at, Order.once),
+  put: (at) => add32(at, -1, Order.once, REFERENCES),
   cas32: (at, value) => cas32(at, value, value + 1, Order.full),
   load64: (at) => load64(at & ~7, Order.once),
   store64: (at, value) => store64(at & ~7, value, value, Order.once),
@@ -386,6 +405,27 @@ describe('any small program', () => {
         compare(programs.map((lines, agent) => () => run(lines, agent)));
       }),
       { numRuns: 200 },
+    );
+  });
+
+  test('of references, too, from any count', () => {
+    const line = fc.tuple(
+      fc.constantFrom('get', 'tryGet', 'put', 'load32'),
+      fc.constant(64),
+      fc.constant(0),
+    );
+    const programs = fc.array(fc.array(line, { minLength: 1, maxLength: 2 }), {
+      minLength: 3,
+      maxLength: 3,
+    });
+    fc.assert(
+      fc.property(programs, fc.integer({ min: 0, max: 4 }), (each, count) => {
+        compare(
+          each.map((lines, agent) => () => run(lines as Line<typeof OPERATIONS>[], agent)),
+          { initial: [[64, count]] },
+        );
+      }),
+      { numRuns: 60 },
     );
   });
 

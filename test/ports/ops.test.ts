@@ -22,6 +22,7 @@ import {
   load32,
   load64,
   now,
+  getUnlessZero32,
   or32,
   read32,
   retryWhen,
@@ -103,6 +104,15 @@ describe('32 bits', () => {
     given(before, 9);
     expect(drive(add32(AT, delta, Order.once))).toBe(before);
     expect(found()).toEqual([0, after, 9, 0]);
+  });
+
+  test('getUnlessZero32: a reference where there is one', () => {
+    drive(store32(AT, 0, Order.once));
+    expect(drive(getUnlessZero32(AT, Order.full))).toBe(false);
+    expect(drive(load32(AT, Order.once))).toBe(0);
+    drive(store32(AT, 2, Order.once));
+    expect(drive(getUnlessZero32(AT, Order.full))).toBe(true);
+    expect(drive(load32(AT, Order.once))).toBe(3);
   });
 
   test.each([

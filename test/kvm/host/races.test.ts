@@ -325,7 +325,7 @@ test('a frame that went to another page between the look and the reference is no
   const { meta } = lab.mm.pages.frames.layout;
   const pinned: number[] = [];
   const script = new Scripted([
-    { agent: 0, until: ({ kind, at }) => kind === EventKind.load32 && at === meta },
+    { agent: 0, until: ({ kind, at }) => kind === EventKind.add32 && at === meta },
     { agent: 1, toEnd: true },
   ]);
   lab.run(script, [
