@@ -74,10 +74,10 @@ export function* add32(
 
 export function* getUnlessZero32(at: Word, order: Order): Op<boolean> {
   if (execution !== null && execution.reach(EventKind.add32, at, 1, REFERENCES)) yield;
-  const count = memory.words[at >>> 2] as number;
-  if (count === 0) record(EventKind.load32, at, 0, 0, 0, 0, order);
-  else put32(EventKind.add32, at, count + 1, order, false);
-  return count !== 0;
+  const before = memory.words[at >>> 2] as number;
+  if (before === 0) record(EventKind.load32, at, 0, 0, 0, 0, order);
+  else put32(EventKind.add32, at, before + 1, order, false);
+  return before !== 0;
 }
 
 export function* or32(at: Word, bits: number, order: Order, seen: number = ALL_BITS): Op<number> {

@@ -421,7 +421,7 @@ describe('any small program', () => {
     fc.assert(
       fc.property(programs, fc.integer({ min: 0, max: 4 }), (each, count) => {
         compare(
-          each.map((lines, agent) => () => run(lines as Line<typeof OPERATIONS>[], agent)),
+          each.map((lines, agent) => () => run(lines, agent)),
           { initial: [[64, count]] },
         );
       }),
