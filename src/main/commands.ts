@@ -4,5 +4,5 @@ import type { Commands } from './run-options.ts';
 export const commands: Commands = {
   runWorkload: async (scenario, options, hooks) =>
     (await import('./run.ts')).runWorkload(scenario, options, hooks),
-  bench: async (names, io) => (await import('./bench.ts')).bench(names, io),
+  bench: async (names, io) => (await import('./bench/bench.ts')).bench(names, io),
 };

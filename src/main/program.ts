@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { addExplore, addMerge, addReplay } from './explore/commands.ts';
 import { benchReport, runReport } from './report.ts';
 import { DEFAULT_PROFILE, type ProfileName } from '../kvm/profile.ts';
-import type { DumpFlags } from './dump.ts';
+import type { DumpFlags } from './dump/dump.ts';
 import {
   WORKLOAD,
   editsOf,
@@ -205,7 +205,7 @@ function addDump(
     )
     .option('--json <file>', 'write the table as JSON (- is standard output)')
     .action(async (workload: string | undefined, flags: DumpFlags & { from?: string }) => {
-      const { dumpFile, dumpRun } = await import('./dump.ts');
+      const { dumpFile, dumpRun } = await import('./dump/dump.ts');
       if (flags.from !== undefined) {
         checkFrom(workload, command);
         dumpFile(flags.from, flags, io);

@@ -2,7 +2,7 @@
 import { Descriptor, EMPTY } from '../../machine/descriptor.ts';
 import type { Geometry } from '../../machine/geometry.ts';
 import { isLocked } from '../../pgtable/invalid-entry.ts';
-import { hex64 } from '../dump-snapshot.ts';
+import { hex64 } from '../dump/snapshot.ts';
 
 export function descriptorText(entry: Descriptor, geometry: Geometry): string {
   if (entry.equals(EMPTY)) return 'empty';

@@ -2,11 +2,11 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { commands } from '../../src/main/commands.ts';
-import { main } from '../../src/main/program.ts';
-import type { DumpDocument, DumpedEntry } from '../../src/main/result.ts';
-import type { Commands } from '../../src/main/run-options.ts';
-import { fakeIo } from './fake-io.ts';
+import { commands } from '../../../src/main/commands.ts';
+import { main } from '../../../src/main/program.ts';
+import type { DumpDocument, DumpedEntry } from '../../../src/main/result.ts';
+import type { Commands } from '../../../src/main/run-options.ts';
+import { fakeIo } from '../fake-io.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'dump-'));
 

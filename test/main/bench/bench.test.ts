@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { afterEach, expect, test, vi } from 'vitest';
-import { bench, type BenchSize } from '../../src/main/bench.ts';
-import { EXPLORE_SHAPES } from '../../src/main/bench-explore-shapes.ts';
-import type { BenchResult } from '../../src/main/result.ts';
-import { LOCK_PRIMITIVES } from '../../src/workers/bench-locks.ts';
-import { fakeIo } from './fake-io.ts';
+import { bench, type BenchSize } from '../../../src/main/bench/bench.ts';
+import { EXPLORE_SHAPES } from '../../../src/main/bench/explore-shapes.ts';
+import type { BenchResult } from '../../../src/main/result.ts';
+import { LOCK_PRIMITIVES } from '../../../src/workers/bench-locks.ts';
+import { fakeIo } from '../fake-io.ts';
 
 /** Small enough for a test run, large enough that every benchmark does its work. */
 const tiny: BenchSize = {

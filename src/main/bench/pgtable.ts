@@ -5,12 +5,12 @@
  * Can show: what the language and the model cost over native code. Cannot show: what the kernel takes, whose atomics are weaker, and
  * whose TLB is not simulated.
  */
-import type { PgtableOperation } from '../workers/bench-pgtable.ts';
-import { benchBatches, measured, type BatchBench } from './bench-batches.ts';
-import { NativeProgram } from './bench-native.ts';
+import type { PgtableOperation } from '../../workers/bench-pgtable.ts';
+import { benchBatches, measured, type BatchBench } from './batches.ts';
+import { NativeProgram } from './native.ts';
 import type { BenchSize } from './bench.ts';
-import type { BenchResult } from './result.ts';
-import type { Output } from './run-options.ts';
+import type { BenchResult } from '../result.ts';
+import type { Output } from '../run-options.ts';
 
 type Bench = Pick<BatchBench, 'name' | 'pages' | 'operations'> & {
   readonly batch: PgtableOperation;

@@ -1,14 +1,14 @@
 /** Reading a dump's document back: everything in it is checked against the raw entries, which alone are believed. */
 import { z } from 'zod';
-import { Geometry, stage2Root } from '../machine/geometry.ts';
-import { decodeVtcr } from '../machine/vtcr.ts';
-import { dumpEntry, SpanMap, type DumpEntry } from '../pgtable/dump.ts';
-import { afterColon, fieldOf, type Path } from './field-path.ts';
-import { GRANULES, PAGE_SHIFTS } from './granule.ts';
-import type { Snapshot } from './dump-snapshot.ts';
-import { displayName, oneLine, readBytes } from './input-file.ts';
-import type { DumpDocument, DumpedEntry, DumpedInvalid } from './result.ts';
-import { UserError } from './user-error.ts';
+import { Geometry, stage2Root } from '../../machine/geometry.ts';
+import { decodeVtcr } from '../../machine/vtcr.ts';
+import { dumpEntry, SpanMap, type DumpEntry } from '../../pgtable/dump.ts';
+import { afterColon, fieldOf, type Path } from '../field-path.ts';
+import { GRANULES, PAGE_SHIFTS } from '../granule.ts';
+import type { Snapshot } from './snapshot.ts';
+import { displayName, oneLine, readBytes } from '../input-file.ts';
+import type { DumpDocument, DumpedEntry, DumpedInvalid } from '../result.ts';
+import { UserError } from '../user-error.ts';
 
 const addressMax = 2 ** 52 - 1;
 

@@ -1,10 +1,10 @@
 /** What `bench explore` explores. */
-import { EventDigest, type EventSink } from '../engine/events.ts';
-import { TableChecker } from '../check/table-checker.ts';
-import type { Subject } from '../explore/subject.ts';
-import { LockChecker } from '../locking/lock-checker.ts';
-import { InstallSubject } from './explore/install-subject.ts';
-import { loadTarget } from './explore/target.ts';
+import { EventDigest, type EventSink } from '../../engine/events.ts';
+import { TableChecker } from '../../check/table-checker.ts';
+import type { Subject } from '../../explore/subject.ts';
+import { LockChecker } from '../../locking/lock-checker.ts';
+import { InstallSubject } from '../explore/install-subject.ts';
+import { loadTarget } from '../explore/target.ts';
 
 export interface ExploreShape {
   readonly name: string;

@@ -4,11 +4,11 @@
  *
  * Can show: the cost of one design against another on this machine. Cannot show: what hardware takes.
  */
-import type { GuestProgram, Phase } from '../workers/scenario.ts';
-import { benchBatches, type BatchBench } from './bench-batches.ts';
+import type { GuestProgram, Phase } from '../../workers/scenario.ts';
+import { benchBatches, type BatchBench } from './batches.ts';
 import type { BenchSize } from './bench.ts';
-import type { BenchResult } from './result.ts';
-import type { Output } from './run-options.ts';
+import type { BenchResult } from '../result.ts';
+import type { Output } from '../run-options.ts';
 
 /** So few that the TLB holds them. */
 const HIT_PAGES = 64;

@@ -8,17 +8,17 @@
  * Another tool's figures for such shapes, on a similar machine and without checkers: shuttle, 60,600, 21,000 and 3,370 schedules in a second.
  */
 import { explore } from '#port';
-import { Execution } from '../engine/execution.ts';
-import { DEFAULT_PROFILE } from '../kvm/profile.ts';
-import { Explorer } from '../explore/explorer.ts';
-import type { Ended, Strategy } from '../explore/strategy.ts';
-import type { Subject } from '../explore/subject.ts';
+import { Execution } from '../../engine/execution.ts';
+import { DEFAULT_PROFILE } from '../../kvm/profile.ts';
+import { Explorer } from '../../explore/explorer.ts';
+import type { Ended, Strategy } from '../../explore/strategy.ts';
+import type { Subject } from '../../explore/subject.ts';
 import type { BenchSize } from './bench.ts';
-import { EXPLORE_SHAPES, type ExploreShape } from './bench-explore-shapes.ts';
-import { strategyOf, type StrategyName } from './explore/options.ts';
-import { undivided } from './explore/parts.ts';
-import type { BenchResult } from './result.ts';
-import type { Output } from './run-options.ts';
+import { EXPLORE_SHAPES, type ExploreShape } from './explore-shapes.ts';
+import { strategyOf, type StrategyName } from '../explore/options.ts';
+import { undivided } from '../explore/parts.ts';
+import type { BenchResult } from '../result.ts';
+import type { Output } from '../run-options.ts';
 
 const STRATEGIES: readonly StrategyName[] = ['random', 'pct', 'dpor'];
 const OPTIONS = { seed: 1, depth: 3, preemptions: 2 } as const;

@@ -2,14 +2,18 @@
  * `bench locks`: what taking a lock and giving it back costs, uncontended and with two threads that want it all the time, each next to two
  * bare atomic operations on one word in the same run. The mode is part of the name.
  */
-import type { EngineMemory } from '../engine/port.ts';
-import type { BenchTask } from '../workers/bench-entry.ts';
-import { LOCK_BENCH_BYTES, LOCK_PRIMITIVES, type LockPrimitive } from '../workers/bench-locks.ts';
-import { measured } from './bench-batches.ts';
+import type { EngineMemory } from '../../engine/port.ts';
+import type { BenchTask } from '../../workers/bench-entry.ts';
+import {
+  LOCK_BENCH_BYTES,
+  LOCK_PRIMITIVES,
+  type LockPrimitive,
+} from '../../workers/bench-locks.ts';
+import { measured } from './batches.ts';
 import type { BenchSize } from './bench.ts';
-import { AgentPool } from './pool.ts';
-import type { BenchResult } from './result.ts';
-import type { Output } from './run-options.ts';
+import { AgentPool } from '../pool.ts';
+import type { BenchResult } from '../result.ts';
+import type { Output } from '../run-options.ts';
 
 const WASM_PAGE = 65_536;
 const THREADS = [1, 2] as const;

@@ -6,8 +6,8 @@
  * Not reproduced: a long dump of the kernel's may have, in the place of the title, a first line that starts where the last line of
  * an earlier attempt did, with a size beyond all memory.
  */
-import { SpanMap, type DumpEntry } from '../pgtable/dump.ts';
-import { hex64, type Snapshot } from './dump-snapshot.ts';
+import { SpanMap, type DumpEntry } from '../../pgtable/dump.ts';
+import { hex64, type Snapshot } from './snapshot.ts';
 
 const TITLE = '---[ Guest IPA ]---';
 

@@ -1,14 +1,14 @@
 /** `faultline dump`: a stage-2 table, from a run or a document, in one of three forms. */
-import { readDump } from './dump-document.ts';
-import { kernelDump } from './dump-kernel.ts';
-import { documentOf, takeSnapshot, type Snapshot } from './dump-snapshot.ts';
-import { textDump } from './dump-text.ts';
-import { JsonOutput } from './json-output.ts';
-import { ProgressLine } from './progress.ts';
-import type { RunResult } from './result.ts';
-import type { Commands, Output, RunOptions } from './run-options.ts';
-import { loadWorkload } from './workload/workload.ts';
-import type { ProfileName } from '../kvm/profile.ts';
+import { readDump } from './document.ts';
+import { kernelDump } from './kernel.ts';
+import { documentOf, takeSnapshot, type Snapshot } from './snapshot.ts';
+import { textDump } from './text.ts';
+import { JsonOutput } from '../json-output.ts';
+import { ProgressLine } from '../progress.ts';
+import type { RunResult } from '../result.ts';
+import type { Commands, Output, RunOptions } from '../run-options.ts';
+import { loadWorkload } from '../workload/workload.ts';
+import type { ProfileName } from '../../kvm/profile.ts';
 
 export type DumpFormat = 'text' | 'kernel' | 'json';
 

@@ -1,9 +1,9 @@
 /** A stage-2 table for people: its registers, and a tree of tables with runs of alike leaves. */
-import { decodeVtcrFields, decodeVttbrFields, type Decoded } from '../pgtable/bit-decoder.ts';
-import { mergeRanges, type DumpRange } from '../pgtable/dump.ts';
-import type { Geometry } from '../machine/geometry.ts';
-import { hex64, type Snapshot } from './dump-snapshot.ts';
-import { oneLine } from './input-file.ts';
+import { decodeVtcrFields, decodeVttbrFields, type Decoded } from '../../pgtable/bit-decoder.ts';
+import { mergeRanges, type DumpRange } from '../../pgtable/dump.ts';
+import type { Geometry } from '../../machine/geometry.ts';
+import { hex64, type Snapshot } from './snapshot.ts';
+import { oneLine } from '../input-file.ts';
 
 const WHAT_WIDTH = 12;
 

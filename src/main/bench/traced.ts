@@ -4,17 +4,17 @@
  * Can show: how much slower a run becomes on this machine, where the worker of the checkers takes its share of the cores too. Cannot show: how rare
  * a race becomes.
  */
-import type { ProfileName } from '../kvm/profile.ts';
-import { pageBytesOf } from '../machine/shape.ts';
-import type { Scenario } from '../workers/scenario.ts';
-import { STATISTICS } from '../workers/statistics.ts';
-import { measured } from './bench-batches.ts';
+import type { ProfileName } from '../../kvm/profile.ts';
+import { pageBytesOf } from '../../machine/shape.ts';
+import type { Scenario } from '../../workers/scenario.ts';
+import { STATISTICS } from '../../workers/statistics.ts';
+import { measured } from './batches.ts';
 import type { BenchSize } from './bench.ts';
-import type { BenchResult } from './result.ts';
-import type { Output, RunOptions } from './run-options.ts';
-import { ThreadRunner } from './run-threads.ts';
-import { Totals } from './totals.ts';
-import { loadWorkload } from './workload/workload.ts';
+import type { BenchResult } from '../result.ts';
+import type { Output, RunOptions } from '../run-options.ts';
+import { ThreadRunner } from '../run-threads.ts';
+import { Totals } from '../totals.ts';
+import { loadWorkload } from '../workload/workload.ts';
 
 const VCPUS = 2;
 /** Faults one after the other, and side by side. */

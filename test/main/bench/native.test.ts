@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { NativeProgram } from '../../src/main/bench-native.ts';
-import type { PgtableOperation } from '../../src/workers/bench-pgtable.ts';
-import { fakeIo } from './fake-io.ts';
+import { NativeProgram } from '../../../src/main/bench/native.ts';
+import type { PgtableOperation } from '../../../src/workers/bench-pgtable.ts';
+import { fakeIo } from '../fake-io.ts';
 
 const hasCompiler = spawnSync('cc', ['--version']).status === 0;
 const OPERATIONS: readonly PgtableOperation[] = [

@@ -2,21 +2,21 @@
  * `bench seam`: what the seam between one source and two engines costs. The stripped map path against a plain function written by hand
  * that makes the same accesses; steps of the unstripped source per second; start and memory of worker threads.
  */
-import { DEFAULT_PROFILE } from '../kvm/profile.ts';
+import { DEFAULT_PROFILE } from '../../kvm/profile.ts';
 import { readFileSync } from 'node:fs';
-import type { EngineMemory } from '../engine/port.ts';
-import type { Scheduler } from '../engine/execution.ts';
-import { RandomScheduler } from '../explore/random.ts';
-import { RoundRobin } from '../explore/round-robin.ts';
-import type { BenchTask } from '../workers/bench-entry.ts';
-import { benchBatches } from './bench-batches.ts';
+import type { EngineMemory } from '../../engine/port.ts';
+import type { Scheduler } from '../../engine/execution.ts';
+import { RandomScheduler } from '../../explore/random.ts';
+import { RoundRobin } from '../../explore/round-robin.ts';
+import type { BenchTask } from '../../workers/bench-entry.ts';
+import { benchBatches } from './batches.ts';
 import type { BenchSize } from './bench.ts';
-import { AgentPool } from './pool.ts';
-import type { BenchResult } from './result.ts';
-import { exploreSteps } from './run-explore.ts';
-import type { Output } from './run-options.ts';
-import { createSharedWorld } from './shared-world.ts';
-import { loadWorkload } from './workload/workload.ts';
+import { AgentPool } from '../pool.ts';
+import type { BenchResult } from '../result.ts';
+import { exploreSteps } from '../run-explore.ts';
+import type { Output } from '../run-options.ts';
+import { createSharedWorld } from '../shared-world.ts';
+import { loadWorkload } from '../workload/workload.ts';
 
 /** Executions of one batch under `explore`; steps of an agent's turn where agents run in turn. */
 const SEEDS_PER_BATCH = 50;

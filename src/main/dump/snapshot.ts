@@ -1,11 +1,11 @@
 /** The stage-2 table of a run, taken while nothing runs, and its document. */
 import { drive } from '#port';
-import { dumpTable, type DumpEntry } from '../pgtable/dump.ts';
-import type { Geometry } from '../machine/geometry.ts';
-import type { World } from '../workers/world.ts';
-import { granuleOf } from './granule.ts';
-import type { DumpDocument } from './result.ts';
-import { UserError } from './user-error.ts';
+import { dumpTable, type DumpEntry } from '../../pgtable/dump.ts';
+import type { Geometry } from '../../machine/geometry.ts';
+import type { World } from '../../workers/world.ts';
+import { granuleOf } from '../granule.ts';
+import type { DumpDocument } from '../result.ts';
+import { UserError } from '../user-error.ts';
 
 /** A table with all that is needed to print it. */
 export interface Snapshot {

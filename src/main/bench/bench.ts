@@ -1,14 +1,14 @@
 /** `faultline bench`: this machine's figures, compared within one run by their ratios. */
-import { environment } from './environment.ts';
-import { benchExplore } from './bench-explore.ts';
-import { benchFault } from './bench-fault.ts';
-import { benchLocks } from './bench-locks.ts';
-import { benchPgtable } from './bench-pgtable.ts';
-import { benchProtocol } from './bench-protocol.ts';
-import { benchSeam } from './bench-seam.ts';
-import { benchTraced } from './bench-traced.ts';
-import type { BenchDocument, BenchResult } from './result.ts';
-import type { Output } from './run-options.ts';
+import { environment } from '../environment.ts';
+import { benchExplore } from './explore.ts';
+import { benchFault } from './fault.ts';
+import { benchLocks } from './locks.ts';
+import { benchPgtable } from './pgtable.ts';
+import { benchProtocol } from './protocol.ts';
+import { benchSeam } from './seam.ts';
+import { benchTraced } from './traced.ts';
+import type { BenchDocument, BenchResult } from '../result.ts';
+import type { Output } from '../run-options.ts';
 
 /** How much is measured. */
 export interface BenchSize {

@@ -1,15 +1,15 @@
 /** Times batches that run on worker threads, by tinybench: the worker measures, so that no message is part of a figure. */
-import { DEFAULT_PROFILE, type ProfileName } from '../kvm/profile.ts';
+import { DEFAULT_PROFILE, type ProfileName } from '../../kvm/profile.ts';
 import { Bench } from 'tinybench';
-import { PLAIN_4K } from '../machine/shape.ts';
-import type { BenchTask } from '../workers/bench-entry.ts';
-import type { PgtableOperation } from '../workers/bench-pgtable.ts';
-import { mainAgent } from '../workers/layout.ts';
-import type { Scenario } from '../workers/scenario.ts';
+import { PLAIN_4K } from '../../machine/shape.ts';
+import type { BenchTask } from '../../workers/bench-entry.ts';
+import type { PgtableOperation } from '../../workers/bench-pgtable.ts';
+import { mainAgent } from '../../workers/layout.ts';
+import type { Scenario } from '../../workers/scenario.ts';
 import type { BenchSize } from './bench.ts';
-import { AgentPool } from './pool.ts';
-import type { BenchResult } from './result.ts';
-import { createSharedWorld, type SharedWorld } from './shared-world.ts';
+import { AgentPool } from '../pool.ts';
+import type { BenchResult } from '../result.ts';
+import { createSharedWorld, type SharedWorld } from '../shared-world.ts';
 
 /** Pages and base of the slot that benchmarks use. */
 const PAGE_BYTES = 4096;

@@ -8,11 +8,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { PgtableOperation } from '../workers/bench-pgtable.ts';
-import type { Output } from './run-options.ts';
+import type { PgtableOperation } from '../../workers/bench-pgtable.ts';
+import type { Output } from '../run-options.ts';
 
 /** The same place from `src/main` and from `dist/main`. */
-const SOURCE = fileURLToPath(new URL('../../bench/native/pgtable.c', import.meta.url));
+const SOURCE = fileURLToPath(new URL('../../../bench/native/pgtable.c', import.meta.url));
 
 export class NativeProgram {
   readonly #child: ChildProcess;

@@ -4,14 +4,14 @@
  *
  * Can show: one protocol against another on this machine, at this number of vCPUs. Cannot show: how they scale on more cores than there are.
  */
-import { PROFILES, type ProfileName } from '../kvm/profile.ts';
-import { statisticsOf } from '../workers/layout.ts';
-import type { Phase, Region } from '../workers/scenario.ts';
-import { FAULT_CLASSES, STATISTICS } from '../workers/statistics.ts';
-import { GuestRunner, measured, type BatchBench } from './bench-batches.ts';
+import { PROFILES, type ProfileName } from '../../kvm/profile.ts';
+import { statisticsOf } from '../../workers/layout.ts';
+import type { Phase, Region } from '../../workers/scenario.ts';
+import { FAULT_CLASSES, STATISTICS } from '../../workers/statistics.ts';
+import { GuestRunner, measured, type BatchBench } from './batches.ts';
 import type { BenchSize } from './bench.ts';
-import type { BenchResult } from './result.ts';
-import type { Output } from './run-options.ts';
+import type { BenchResult } from '../result.ts';
+import type { Output } from '../run-options.ts';
 
 const REGIONS = { own: 'partitioned', same: 'shared' } as const satisfies Record<string, Region>;
 const NS_PER_SECOND = 1e9;

@@ -1,14 +1,14 @@
 /** Tables as a real kernel had them, by the lines that it printed. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { drive } from '../../src/engine/explore.ts';
-import { GEOMETRY_4K } from '../../src/machine/geometry.ts';
-import { kernelDump } from '../../src/main/dump-kernel.ts';
-import type { Snapshot } from '../../src/main/dump-snapshot.ts';
-import { dumpTable } from '../../src/pgtable/dump.ts';
-import { stage2Wrprotect } from '../../src/pgtable/stage2-attributes.ts';
-import { Prot } from '../../src/pgtable/stage2-prot.ts';
-import { M2, PAGE, RO, RW, TestTable } from '../pgtable/helpers.ts';
+import { drive } from '../../../src/engine/explore.ts';
+import { GEOMETRY_4K } from '../../../src/machine/geometry.ts';
+import { kernelDump } from '../../../src/main/dump/kernel.ts';
+import type { Snapshot } from '../../../src/main/dump/snapshot.ts';
+import { dumpTable } from '../../../src/pgtable/dump.ts';
+import { stage2Wrprotect } from '../../../src/pgtable/stage2-attributes.ts';
+import { Prot } from '../../../src/pgtable/stage2-prot.ts';
+import { M2, PAGE, RO, RW, TestTable } from '../../pgtable/helpers.ts';
 
 const RWX = RW | Prot.x;
 const PA = 0x1_0000_0000;
@@ -18,7 +18,7 @@ const PAGES = 0xff_ffbf_f000;
 
 /** The capture lost the blanks at the end of each of its parts. */
 const fixture = (name: string): string =>
-  readFileSync(new URL(`../fixtures/dump/${name}.txt`, import.meta.url), 'utf8').trimEnd();
+  readFileSync(new URL(`../../fixtures/dump/${name}.txt`, import.meta.url), 'utf8').trimEnd();
 
 function snapshotOf(table: TestTable): Snapshot {
   return {
