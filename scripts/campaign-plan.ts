@@ -7,7 +7,8 @@ import { reshaped, shapeName, shapes, type Shape } from './reshaped.ts';
 export interface CampaignRun {
   readonly workload: string;
   readonly engine: 'threads' | 'explore';
-  readonly port: 'wasm' | 'js';
+  /** `traced`: every event is checked. */
+  readonly port: 'wasm' | 'js' | 'traced';
   readonly vcpus: number;
   readonly seeds: number;
   /** Repeat the rounds for so long; null: as the workload says. */
@@ -26,6 +27,7 @@ const GUESTS = ['demand-paging', 'permission-storm', 'write-protect', 'real-prog
 const HOSTS = [
   'access-flag',
   'storm',
+  'short-storm',
   'guest-tables',
   'memslots',
   'migration',
@@ -37,12 +39,16 @@ const HOSTS = [
 ] as const;
 
 /**
- * The guests' workloads on every port, with every number of vCPUs and on every shape of machine, then many schedules, then long stress; the
- * host's with every profile, for half a minute and for a thousand schedules, and on every shape of machine; all with a twin in every profile.
+ * Runs by group. The guests' workloads on every port, with every number of vCPUs and on every shape of machine, then many schedules, then
+ * long stress; the host's with every profile, for half a minute and for a thousand schedules, and on every shape of machine; all with a
+ * twin in every profile; a storm of eight vCPUs and three hosts at a time, with each event checked, for a minute in every profile.
  */
-export function campaignPlan(): CampaignRun[] {
-  return [...guestRuns(), ...HOSTS.flatMap(hostRuns), ...[...GUESTS, ...HOSTS].flatMap(twinRuns)];
-}
+export const CAMPAIGN_RUNS: Readonly<Record<string, () => CampaignRun[]>> = {
+  guests: guestRuns,
+  hosts: () => HOSTS.flatMap(hostRuns),
+  twins: () => [...GUESTS, ...HOSTS].flatMap(twinRuns),
+  checked: checkedRuns,
+};
 
 const ON_THREADS = {
   engine: 'threads',
@@ -65,6 +71,11 @@ function hostRuns(workload: string): CampaignRun[] {
   ]);
   const machines = shapes().map((shape) => ({ ...UNDER_EXPLORE, workload, seeds: 5, shape }));
   return [...runs, ...machines];
+}
+
+function checkedRuns(): CampaignRun[] {
+  const storm = { ...ON_THREADS, workload: 'short-storm', port: 'traced', vcpus: 8 } as const;
+  return EVERY_PROFILE.map((kvm) => ({ ...storm, kvm, seconds: 60 }));
 }
 
 function twinRuns(workload: string): CampaignRun[] {
@@ -110,8 +121,13 @@ export async function campaignLine(
   const verdict = result.ok
     ? 'passed'
     : result.violations.map(({ verdict: word }) => word).join(' ');
+  const { trace } = result;
+  const events =
+    trace === undefined
+      ? ''
+      : `${trace.events} events, ${(trace.perSecond / 1e6).toFixed(2)} million a second, `;
   const line =
-    `${run.workload}, ${what}, ${vcpus} vCPUs, ${kvm}${where}: ${verdict}, ${result.faults.total} faults, ` +
+    `${run.workload}, ${what}, ${vcpus} vCPUs, ${kvm}${where}: ${verdict}, ${result.faults.total} faults, ${events}` +
     `walks ${min ?? '-'}..${max ?? '-'}, ${((user + system) / 1e6).toFixed(1)} s CPU`;
   return { ok: result.ok, line };
 }

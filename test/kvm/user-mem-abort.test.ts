@@ -114,7 +114,7 @@ describe('a fault with a notifier', () => {
     const host = lab.view();
     const { meta } = lab.world.layout.guestZone;
     const script = new Scripted([
-      { agent: 0, until: ({ kind, at }) => kind === EventKind.cas32 && at === meta },
+      { agent: 0, until: ({ kind, at }) => kind === EventKind.add32 && at === meta },
       // Takes the reference, and sees that the page is still there.
       { agent: 0, steps: 2 },
       { agent: 1, toEnd: true },
