@@ -49,7 +49,8 @@ export class Explorer extends Tally {
     this.#subject = subject;
     this.#strategy = strategy;
     this.#limits = limits;
-    this.#order = new HappensBefore(subject);
+    // Only the order is asked for, which is the same; races with locks as wholes take a look back at all that came to the lock.
+    this.#order = new HappensBefore({ agents: subject.agents, locks: 'steps' });
     this.#names = {
       agent: String,
       word: (at) => subject.nameOf?.(at) ?? `word ${at}`,
