@@ -16,12 +16,15 @@ const NOBODY: WordHistory = { writes: [], reads: [] };
 const WORD_BYTES = 4;
 /** Accesses of more bytes are looked through one by one. */
 const SMALL_BYTES = 8;
+/** Pages of 4 KiB: ranges are pages of tables and of guests, and lines of these. */
+const PAGE_SHIFT = 12;
+const PAGE_BYTES = 2 ** PAGE_SHIFT;
 
 export class AccessHistory {
   readonly steps: Step[] = [];
   readonly #words: Map<number, WordHistory> = new Map();
-  /** Places of steps on ranges. */
-  readonly #ranges: number[] = [];
+  /** Places of the steps on ranges that touched a page, ascending. */
+  readonly #ranges: Map<number, number[]> = new Map();
 
   /** Places of the steps that wrote a word, ascending. */
   writesTo(at: number): readonly number[] {
@@ -42,7 +45,7 @@ export class AccessHistory {
       return;
     }
     if (step.access === Access.none) return;
-    for (const i of this.#ranges) this.#consider(i, step, into);
+    for (const i of this.#ranges.get(step.at >>> PAGE_SHIFT) ?? []) this.#consider(i, step, into);
     for (let at = step.at; at < step.at + step.bytes; at += WORD_BYTES) {
       const history = this.#words.get(at >>> 2);
       if (history !== undefined) this.#collectFrom(history, step, into);
@@ -53,7 +56,7 @@ export class AccessHistory {
     const place = this.steps.length;
     this.steps.push(step);
     if (step.access === Access.none) return;
-    if (isRange(step)) this.#ranges.push(place);
+    if (isRange(step)) for (const page of pagesOf(step)) this.#rangesOn(page).push(place);
     else
       for (let word = step.at >>> 2; word < (step.at + step.bytes) >>> 2; word++)
         placesIn(this.#historyOf(word), step).push(place);
@@ -63,7 +66,7 @@ export class AccessHistory {
   pop(): void {
     const step = this.steps.pop() as Step;
     if (step.access === Access.none) return;
-    if (isRange(step)) this.#ranges.pop();
+    if (isRange(step)) for (const page of pagesOf(step)) this.#rangesOn(page).pop();
     else
       for (let word = step.at >>> 2; word < (step.at + step.bytes) >>> 2; word++)
         placesIn(this.#historyOf(word), step).pop();
@@ -87,6 +90,14 @@ export class AccessHistory {
     if (areDependent(this.steps[i] as Step, step)) into.push(i);
   }
 
+  #rangesOn(page: number): number[] {
+    const known = this.#ranges.get(page);
+    if (known !== undefined) return known;
+    const places: number[] = [];
+    this.#ranges.set(page, places);
+    return places;
+  }
+
   #historyOf(word: number): WordHistory {
     const known = this.#words.get(word);
     if (known !== undefined) return known;
@@ -98,6 +109,14 @@ export class AccessHistory {
 
 function isRange({ bytes, kind }: Step): boolean {
   return bytes > SMALL_BYTES || kind === EventKind.copy;
+}
+
+/** Numbers of the pages that a step on ranges reads or writes. */
+function pagesOf({ at, source, bytes }: Step): ReadonlySet<number> {
+  const pages = new Set<number>();
+  for (const from of source < 0 ? [at] : [at, source])
+    for (let page = from >>> PAGE_SHIFT; page * PAGE_BYTES < from + bytes; page++) pages.add(page);
+  return pages;
 }
 
 function placesIn({ reads, writes }: WordHistory, { access }: Step): number[] {
