@@ -17,9 +17,20 @@ const texts = JSON.parse(readFileSync(new URL(manifest), 'utf8'));
 /** Marks modules as they are on disk, in a thread that has others edited. */
 const UNEDITED = '?unedited';
 
+/**
+ * One of the modules that are served, by its relative path: Node would look at files for each import, half of a worker's start.
+ * @param {string} specifier
+ * @param {string | undefined} parentURL
+ */
+function beside(specifier, parentURL) {
+  if (!specifier.startsWith('.')) return null;
+  const { href } = new URL(specifier, parentURL);
+  return texts[href] === undefined ? null : { url: href, format: 'module', shortCircuit: true };
+}
+
 registerHooks({
   resolve(specifier, context, nextResolve) {
-    const found = nextResolve(specifier, context);
+    const found = beside(specifier, context.parentURL) ?? nextResolve(specifier, context);
     const isUnedited = specifier === '#unedited' || context.parentURL?.endsWith(UNEDITED);
     const isOurs = texts[found.url] !== undefined;
     return isUnedited && isOurs ? { ...found, url: found.url + UNEDITED } : found;
