@@ -1,10 +1,13 @@
-/** The program as a user starts it: a child process, its two outputs and its exit status. */
+/** The program as a user starts it: a child process, its two outputs and its exit status; what else it refuses, in process. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
+import { commands } from '../../src/main/commands.ts';
+import { main } from '../../src/main/program.ts';
+import { fakeIo } from '../main/fake-io.ts';
 
 const PROGRAM = 'bin/faultline.js';
 const folder = mkdtempSync(join(tmpdir(), 'faultline-runs-'));
@@ -127,8 +130,13 @@ beforeAll(() => {
 const withTrace = (text: string): string =>
   text.replace('pattern: sequential, region: partitioned, writes: 1', 'trace: cut.lackey.gz');
 
+test('an error is one line on standard error and status 2', () => {
+  const { status, stdout, stderr } = faultline('run', files.missing);
+  expect(stderr).toMatch(/^faultline: [^\n]+missing\.yaml: no such file[^\n]*\n$/);
+  expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+});
+
 test.each<[string, () => readonly string[], RegExp]>([
-  ['a missing file', () => [files.missing], /missing\.yaml: no such file/],
   ['a binary file', () => [files.binary], /binary\.yaml: a binary file, not a workload/],
   ['an empty file', () => [files.empty], /empty\.yaml: the file is empty/],
   ['half a trace', () => [workload('cut', withTrace)], /cut\.lackey\.gz.*(?:truncated|cut|end)/],
@@ -150,21 +158,22 @@ test.each<[string, () => readonly string[], RegExp]>([
     () => [workload('ipa', (text) => text.replace('0x40000000', '0xffffff0000'))],
     /ipa\.yaml:\d+:\d+: slots\[0\]\.base: .*below 0x10000000000/,
   ],
-])('%s is one line on standard error and status 2', (_, args, line) => {
-  const { status, stdout, stderr } = faultline('run', ...args());
-  expect(stderr).toMatch(line);
-  expect(stderr).toMatch(/^faultline: [^\n]+\n$/);
-  expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+])('%s is one, in process', async (_, args, line) => {
+  const io = fakeIo();
+  expect(await main(['run', ...args()], io, commands)).toBe(2);
+  expect(io.err()).toMatch(line);
+  expect(io.err()).toMatch(/^faultline: [^\n]+\n$/);
+  expect(io.out()).toBe('');
 });
 
-test('memory that fits the file but not the layout names what it needs', () => {
+test('memory that fits the file but not the layout names what it needs', async () => {
   const large = workload('large', (text) =>
     text
       .replaceAll('256K', '64G')
       .replace('contents: page', 'contents: line')
       .replace('memory: 64G', 'memory: 1G'),
   );
-  const { status, stderr } = faultline('run', large, '-v', '8');
-  expect([status, stderr.split('\n').length]).toEqual([2, 2]);
-  expect(stderr).toMatch(/^faultline: .*memory/);
+  const io = fakeIo();
+  expect(await main(['run', large, '-v', '8'], io, commands)).toBe(2);
+  expect(io.err()).toMatch(/^faultline: .*memory.*\n$/);
 });
