@@ -24,7 +24,7 @@ describe('permission-storm on threads', () => {
     { port: 'wasm', vcpus: 8 },
   ] as const;
   test.each(cases)('$port, $vcpus vCPUs: one walk per fault', async ({ port, vcpus }) => {
-    const pages = 64;
+    const pages = 24;
     const slots = [{ base: 0x4000_0000, bytes: pages * 4096, logging: false }];
     const scenario = small('permission-storm', { vcpus, slots, frames: pages, repeat: 3 });
     const result = await runSmall(scenario, { engine: 'threads', port });
@@ -40,17 +40,17 @@ describe('permission-storm on threads', () => {
   });
 });
 
-test('permission-storm under explore: 100 schedules with one walk per fault', async () => {
+test('permission-storm under explore: 40 schedules with one walk per fault', async () => {
   const pages = 2;
   const slots = [{ base: 0x4000_0000, bytes: pages * 4096, logging: false }];
   const scenario = small('permission-storm', { slots, frames: pages });
   const seen: number[] = [];
   const onProgress = ({ seed }: Progress): number => seen.push(seed);
-  const result = await runSmall(scenario, { seeds: 100, onProgress });
+  const result = await runSmall(scenario, { seeds: 40, onProgress });
   expectOneWalk(result);
-  expect(result.seeds).toEqual({ first: 1, count: 100 });
-  expect(result.guestAccesses).toBe(100 * (2 + 2 * pages));
-  expect(seen).toEqual(Array.from({ length: 7 }, (_, i) => 1 + 16 * i));
+  expect(result.seeds).toEqual({ first: 1, count: 40 });
+  expect(result.guestAccesses).toBe(40 * (2 + 2 * pages));
+  expect(seen).toEqual(Array.from({ length: 3 }, (_, i) => 1 + 16 * i));
 });
 
 test('memory for just the pages that are touched suffices, however many vCPUs fault in one page', async () => {
@@ -63,9 +63,9 @@ test('memory for just the pages that are touched suffices, however many vCPUs fa
     setup: [],
     rounds: storm,
   });
-  const result = await runSmall(scenario, { seeds: 30 });
+  const result = await runSmall(scenario, { seeds: 10 });
   expect(result.ok).toBe(true);
-  expect(result.faults.translation).toBeGreaterThan(30 * 2);
+  expect(result.faults.translation).toBeGreaterThan(10 * 2);
 });
 
 test('equal seeds have equal digests, other seeds others, and a range of seeds one of its own', async () => {
@@ -96,10 +96,10 @@ test.each(['explore', 'threads'] as const)(
 );
 
 describe.each(shippedWorkloads())('%s, small', (name) => {
-  test('passes under explore, 2 schedules', async () => {
+  test('passes under explore', async () => {
     const scenario = small(name);
-    const { ok, violations, seeds, check, tables } = await runSmall(scenario, { seeds: 2 });
-    expect({ ok, violations, count: seeds.count }).toEqual({ ok: true, violations: [], count: 2 });
+    const { ok, violations, check, tables } = await runSmall(scenario);
+    expect({ ok, violations }).toEqual({ ok: true, violations: [] });
     expect(check.leaves + guestTablePages(scenario)).toBe(tables.leaves['4K']);
     expect(check.leaves > 0).toBe(check.digest !== 'torn-down');
   });

@@ -159,8 +159,8 @@ describe('discards race with guests and moves', () => {
     acts: HostAct[];
     seeds: number;
   }[] = [
-    { kind: 'anonymous', acts: [drop, migrate, swap, drop, merge], seeds: 200 },
-    { kind: 'transparentHuge', acts: [drop, collapse, protect, swap, split, merge], seeds: 25 },
+    { kind: 'anonymous', acts: [drop, migrate, swap, drop, merge], seeds: 120 },
+    { kind: 'transparentHuge', acts: [drop, collapse, protect, swap, split, merge], seeds: 8 },
   ];
 
   test.each(cases)(
