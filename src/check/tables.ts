@@ -117,6 +117,7 @@ export class TablePage {
     this.root = null;
     this.level = 0;
     this.ipa = 0;
+    this.parent = 0;
     this.isFreed = false;
     this.isZeroed = true;
     this.unlinkedAt = 0;

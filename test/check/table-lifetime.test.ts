@@ -99,6 +99,12 @@ describe('a table that others may walk is replaced by a block and freed', () => 
     expect(lab.verdicts).toEqual(['table-freed']);
   });
 
+  test('in an execution before the one that frees it', () => {
+    const lab = replaced();
+    lab.reset();
+    expect(remove(lab)).toEqual([]);
+  });
+
   test('after one that ended before', () => {
     const lab = new CheckerLab();
     lab.gracePeriod(2);
