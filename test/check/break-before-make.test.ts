@@ -1,17 +1,24 @@
 /** Entries change through an invalid value and a complete TLBI: each step left out, and none. */
 import { beforeEach, describe, expect, test } from 'vitest';
-import { CheckerLab, EMPTY, LOCKED, R, RW, block, entryAt, leaf, table } from './lab.ts';
-
-const LEAF = entryAt(1, 7);
-const IPA = 7 * 4096;
+import {
+  CheckerLab,
+  EMPTY,
+  IPA,
+  LEAF,
+  LOCKED,
+  R,
+  RW,
+  block,
+  entryAt,
+  labWithLeaf,
+  leaf,
+  table,
+} from './lab.ts';
 
 let lab: CheckerLab;
 
 beforeEach(() => {
-  lab = new CheckerLab();
-  lab.lock(0);
-  lab.store(0, LEAF, leaf(1, R));
-  lab.count(1, 2);
+  lab = labWithLeaf(R);
 });
 
 /** From the leaf to another page, but for the steps that are left out; then the lock is given back. */

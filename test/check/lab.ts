@@ -41,6 +41,10 @@ export const entryAt = (page: number, index: number): number => CONTENTS + page 
 const ROOT = 0;
 const CHILD = 1;
 
+/** The entry and the IPA of {@link labWithLeaf}. */
+export const LEAF: number = entryAt(1, 7);
+export const IPA: number = 7 * PAGE;
+
 export class CheckerLab {
   readonly checker: TableChecker;
   readonly #record = new Int32Array(RECORD.words);
@@ -247,4 +251,13 @@ export class CheckerLab {
     this.#words.set(at, [newLo, newHi]);
     this.event(kind, agent, { at, oldLo, oldHi, newLo, newHi });
   }
+}
+
+/** A leaf of page 1 with such bits was just made by agent 0, which holds mmu_lock. */
+export function labWithLeaf(bits: number): CheckerLab {
+  const lab = new CheckerLab();
+  lab.lock(0);
+  lab.store(0, LEAF, leaf(1, bits));
+  lab.count(1, 2);
+  return lab;
 }

@@ -1,18 +1,12 @@
 /** What a CPU that invalidated a page for itself keeps of it. */
 import { beforeEach, expect, test } from 'vitest';
-import { CheckerLab, R, RW, entryAt, leaf } from './lab.ts';
-
-const LEAF = entryAt(1, 7);
-const IPA = 7 * 4096;
+import { type CheckerLab, IPA, LEAF, R, RW, labWithLeaf, leaf } from './lab.ts';
 
 let lab: CheckerLab;
 
 /** Both CPUs are in the guest, whose leaf has just got W. */
 beforeEach(() => {
-  lab = new CheckerLab();
-  lab.lock(0);
-  lab.store(0, LEAF, leaf(1, R));
-  lab.count(1, 2);
+  lab = labWithLeaf(R);
   lab.store(0, LEAF, leaf(1, RW));
   lab.unlock(0);
   lab.enter(0);

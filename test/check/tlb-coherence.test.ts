@@ -1,17 +1,11 @@
 /** What CPUs cache and use is the present leaf, or allows less, or is on its way out. */
 import { beforeEach, describe, expect, test } from 'vitest';
-import { CheckerLab, EMPTY, R, RW, entryAt, leaf } from './lab.ts';
-
-const LEAF = entryAt(1, 7);
-const IPA = 7 * 4096;
+import { type CheckerLab, EMPTY, IPA, LEAF, R, RW, labWithLeaf, leaf } from './lab.ts';
 
 let lab: CheckerLab;
 
 beforeEach(() => {
-  lab = new CheckerLab();
-  lab.lock(0);
-  lab.store(0, LEAF, leaf(1, RW));
-  lab.count(1, 2);
+  lab = labWithLeaf(RW);
   lab.unlock(0);
   lab.enter(1);
 });
