@@ -158,8 +158,8 @@ describe('under explore a harmless edit changes nothing', () => {
   test.each(['permission-storm', 'write-protect', 'demand-paging'])(
     '%s, seed after seed',
     async (name) => {
-      const plain = await runSmall(small(name), { seeds: 5 });
-      const edited = await runSmall(small(name), { seeds: 5, edits: [planted.harmless] });
+      const plain = await runSmall(small(name), { seeds: 2 });
+      const edited = await runSmall(small(name), { seeds: 2, edits: [planted.harmless] });
       expect(verdictsOf(edited)).toEqual([]);
       expect(behaviour(edited)).toEqual(behaviour(plain));
     },

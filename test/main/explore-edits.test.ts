@@ -49,7 +49,7 @@ describe('explore --edit', () => {
       'explore',
       'litmus/translation',
       '--schedules',
-      '20',
+      '5',
       '--edit',
       LEAK,
     );
@@ -133,7 +133,7 @@ async function replayedViolation(
   edit: string,
 ): Promise<ExploreResult['violations'][number]> {
   const how = [workload, '--kvm', '6.12', '--edit', edit, '--longest', '500'];
-  const random = ['--strategy', 'random', '--schedules', '30', '--workers', '1'];
+  const random = ['--strategy', 'random', '--schedules', '8', '--workers', '1'];
   const found = await result<ExploreResult>('explore', ...how, ...random);
   expect(found.violations).toHaveLength(1);
   const [violation] = found.violations as [ExploreResult['violations'][number]];

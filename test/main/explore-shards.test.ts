@@ -171,8 +171,8 @@ describe('a checkpoint', () => {
 
 describe('workers', () => {
   test.each([
-    ['random', ['--schedules', '6200']],
-    ['pct', ['--schedules', '6000', '--steps', '30000']],
+    ['random', ['--schedules', '3100']],
+    ['pct', ['--schedules', '3000', '--steps', '15000']],
     ['dpor', ['--schedules', '2500']],
   ])('by %s: the same for any number of them', async (strategy, budget) => {
     const flags = ['explore', 'litmus/install-4x1', '--strategy', strategy, ...budget];

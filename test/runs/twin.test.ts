@@ -57,7 +57,7 @@ test.each([
   ['6.12', 1],
 ] as const)('a write permission fault takes, in %s, walks: %d', async (kvm, walks) => {
   for (const twin of [false, true]) {
-    const result = await runSmall(small('permission-storm', { kvm, twin }), { seeds: 5 });
+    const result = await runSmall(small('permission-storm', { kvm, twin }), { seeds: 2 });
     const { min, max } = result.walks.permission;
     expect([result.ok, min, max]).toEqual([true, walks, walks]);
     expect([result.walks.translation.min, result.walks.translation.max]).toEqual([1, 1]);
