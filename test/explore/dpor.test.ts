@@ -404,7 +404,7 @@ describe('any small program', () => {
       fc.property(programsOf(OPERATIONS, 2), (programs) => {
         compare(programs.map((lines, agent) => () => run(lines, agent)));
       }),
-      { numRuns: 200 },
+      { numRuns: 120 },
     );
   });
 
@@ -435,7 +435,7 @@ describe('any small program', () => {
         const { schedules, traces } = compare(programs.map((lines) => () => runWaits(lines)));
         expect(schedules).toBe(traces);
       }),
-      { numRuns: 150 },
+      { numRuns: 80 },
     );
   });
 });

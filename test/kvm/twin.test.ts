@@ -210,7 +210,7 @@ describe.each(SHAPES)('pages of 2^$pageShift, $ipaBits bits', (shape) => {
         expectEqual(bench);
         expect(bench.pagesInUse()).toBe(2 * bench.live.pgdPages);
       }),
-      { seed: 14, numRuns: 6 },
+      { seed: 14, numRuns: 4 },
     );
   });
 });

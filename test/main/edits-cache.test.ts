@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -25,13 +26,15 @@ beforeAll(() => {
   const file = 'src/kvm/dirty-log.ts';
   const find = "yield* applyRange(vm, slot, 'wrprotect');";
   writeFileSync(join(folder, 'edit.json'), JSON.stringify({ file, find, replace: '' }));
+  const storm = readFileSync('workloads/permission-storm.yaml', 'utf8');
+  writeFileSync(join(folder, 'storm.yaml'), storm.replaceAll('16M', '256K'));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
 test.each(['threads', 'explore'])(
   'an edited run on engine %s keeps its texts in a temporary folder while it lasts',
   (engine) => {
-    const argv = ['run', 'permission-storm', '-v', '1', '--engine', engine];
+    const argv = ['run', join(folder, 'storm.yaml'), '-v', '1', '--engine', engine];
     const { status, stdout, stderr } = spawnSync(
       process.execPath,
       [join(folder, 'package/bin/faultline.js'), ...argv, '--edit', join(folder, 'edit.json')],
