@@ -765,6 +765,7 @@ describe('the workloads that come with the package', () => {
       'permission-storm',
       'real-program',
       'shared-cpus',
+      'short-storm',
       'snapshot-resume',
       'storm',
       'teardown',
