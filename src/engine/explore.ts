@@ -8,9 +8,9 @@ import type { Execution, ExecutionResult } from './execution.ts';
 import { ExploreMemory } from './explore-memory.ts';
 import type { Attachment, Barrier, Op, Order, Word } from './port.ts';
 
-import { REFERENCES } from './port.ts';
+import { PIN, REFERENCES } from './port.ts';
 
-export { Barrier, Order, REFERENCES, Stop, Stopped, type Op, type Word } from './port.ts';
+export { Barrier, Order, PIN, REFERENCES, Stop, Stopped, type Op, type Word } from './port.ts';
 
 /** What the caller of `add32` or `or32` looks at unless it says otherwise. */
 const ALL_BITS = -1;
@@ -69,14 +69,20 @@ export function* add32(
   if (execution !== null && execution.reach(EventKind.add32, at, delta, seen, busy)) yield;
   const sum = (memory.words[at >>> 2] as number) + delta;
   const before = put32(EventKind.add32, at, sum, order, false);
-  return seen === REFERENCES ? Math.min(before, delta > 0 ? 1 : 2) : before & seen;
+  return seen === REFERENCES ? referencesSeen(before, delta) : before & seen;
 }
 
-export function* getUnlessZero32(at: Word, order: Order): Op<boolean> {
-  if (execution !== null && execution.reach(EventKind.add32, at, 1, REFERENCES)) yield;
+/** Of a count before `delta`: whether there was a reference, or another one. A pin that is kept company by others than pins is as good as any. */
+function referencesSeen(before: number, delta: number): number {
+  if (Math.abs(delta) === PIN && (before & (PIN - 1)) !== 0) return PIN + 1;
+  return Math.min(before, delta > 0 ? 1 : 1 - delta);
+}
+
+export function* addUnlessZero32(at: Word, delta: number, order: Order): Op<boolean> {
+  if (execution !== null && execution.reach(EventKind.add32, at, delta, REFERENCES)) yield;
   const before = memory.words[at >>> 2] as number;
   if (before === 0) record(EventKind.load32, at, 0, 0, 0, 0, order);
-  else put32(EventKind.add32, at, before + 1, order, false);
+  else put32(EventKind.add32, at, before + delta, order, false);
   return before !== 0;
 }
 

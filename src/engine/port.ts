@@ -33,6 +33,11 @@ export type Barrier = (typeof Barrier)[keyof typeof Barrier];
 
 /** `seen` of an addition to a reference count: whether there was one before it is taken; before it is dropped, whether there was another. */
 export const REFERENCES: number = 1 << 30;
+/**
+ * One in the upper field of a reference count. Pins are references that last only as long as what their holder does with the object; below them
+ * the count has those that keep it.
+ */
+export const PIN: number = 1 << 22;
 
 /** Values of the stop word. */
 export const Stop = {
@@ -59,14 +64,14 @@ export interface Port {
   store32(at: Word, value: number, order: Order): Op<void>;
   /**
    * Gives the value before the addition. Counts wrap at 2^32. `seen`: the bits of it that the caller looks at, all by default; others may
-   * be anything; for {@link REFERENCES}, 1 stands for more where one is taken, 2 where one is dropped. Additions that do not change what each other's callers see can change places.
+   * be anything; for {@link REFERENCES}, 1 stands for more where one is taken, one above what is dropped for more where one is dropped. Additions that do not change what each other's callers see can change places.
    *
    * `busy`: who comes to a lock waits for its turn if any of these bits was set before, and does nothing else until then. When it came
    * shows to none but a holder that loads the word: an exhaustive exploration may have it come once no such bit is set.
    */
   add32(at: Word, delta: number, order: Order, seen?: number, busy?: number): Op<number>;
-  /** Takes a reference, where there is one to begin with: adds 1 to a count unless it is 0. Whether it did. */
-  getUnlessZero32(at: Word, order: Order): Op<boolean>;
+  /** Takes a reference (`delta` 1 or {@link PIN}), where there is one to begin with: adds to a count unless it is 0. Whether it did. */
+  addUnlessZero32(at: Word, delta: number, order: Order): Op<boolean>;
   /** Gives the value before; `seen` as of `add32`. Bits that are set can change places if neither caller looks at the other's. */
   or32(at: Word, bits: number, order: Order, seen?: number): Op<number>;
   cas32(at: Word, expected: number, value: number, order: Order): Op<boolean>;

@@ -5,7 +5,7 @@
 import type { Attachment, Word } from './port.ts';
 import { attachCommon, wake } from './threads-common.ts';
 
-export { Barrier, Order, REFERENCES, Stop, Stopped, type Op, type Word } from './port.ts';
+export { Barrier, Order, PIN, REFERENCES, Stop, Stopped, type Op, type Word } from './port.ts';
 export {
   barrier,
   choose,
@@ -45,12 +45,12 @@ export function add32(at: Word, delta: number, _order: number): number {
   return Atomics.add(words, at >>> 2, delta);
 }
 
-export function getUnlessZero32(at: Word, _order: number): boolean {
+export function addUnlessZero32(at: Word, delta: number, _order: number): boolean {
   const index = at >>> 2;
   for (;;) {
     const count = Atomics.load(words, index);
     if (count === 0) return false;
-    if (Atomics.compareExchange(words, index, count, count + 1) === count) return true;
+    if (Atomics.compareExchange(words, index, count, count + delta) === count) return true;
   }
 }
 

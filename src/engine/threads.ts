@@ -6,7 +6,7 @@ import { ATOMICS_BASE64 } from './atomics-wasm.ts';
 import type { Attachment, EngineMemory, Word } from './port.ts';
 import { attachCommon, wake } from './threads-common.ts';
 
-export { Barrier, Order, REFERENCES, Stop, Stopped, type Op, type Word } from './port.ts';
+export { Barrier, Order, PIN, REFERENCES, Stop, Stopped, type Op, type Word } from './port.ts';
 export {
   barrier,
   choose,
@@ -64,11 +64,11 @@ export function add32(at: Word, delta: number, _order: number): number {
   return wasm.add32(at, delta);
 }
 
-export function getUnlessZero32(at: Word, _order: number): boolean {
+export function addUnlessZero32(at: Word, delta: number, _order: number): boolean {
   for (;;) {
     const count = wasm.load32(at);
     if (count === 0) return false;
-    if (wasm.cas32(at, count, count + 1) !== 0) return true;
+    if (wasm.cas32(at, count, count + delta) !== 0) return true;
   }
 }
 

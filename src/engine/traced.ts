@@ -14,7 +14,7 @@ import type { Attachment, Word } from './port.ts';
 import * as common from './threads-common.ts';
 import { TraceWriter } from './trace-writer.ts';
 
-export { Barrier, Order, REFERENCES, Stop, Stopped, type Op, type Word } from './port.ts';
+export { Barrier, Order, PIN, REFERENCES, Stop, Stopped, type Op, type Word } from './port.ts';
 export { count, counted, drive, now, read32, tally } from './threads-common.ts';
 
 let words: Int32Array = new Int32Array(0);
@@ -46,11 +46,11 @@ export function add32(at: Word, delta: number, order: number, _seen?: number): n
   return put32(EventKind.add32, at, (words[at >>> 2] as number) + delta, order);
 }
 
-export function getUnlessZero32(at: Word, order: number): boolean {
+export function addUnlessZero32(at: Word, delta: number, order: number): boolean {
   writer.begin();
   const count = words[at >>> 2] as number;
   if (count === 0) writer.end(EventKind.load32, at, 0, 0, 0, 0, order);
-  else put32(EventKind.add32, at, count + 1, order);
+  else put32(EventKind.add32, at, count + delta, order);
   return count !== 0;
 }
 

@@ -11,12 +11,15 @@
  * and dropping one are not, as that may be the last; nor is anything from dropping the last. Of two that were dropped in an execution
  * neither was the last; of two that could be dropped next neither may be the last even after the other.
  *
+ * Pins are references in a field of their own. While the field below has one, no pin is the last reference, however many are taken and dropped in
+ * whatever order: taking and dropping pins is independent then. The field below changes by steps that are dependent on all of them.
+ *
  * What a step does is decided in the state in which it is taken: a compare-and-swap that fails is a read, and so is setting bits that are
  * set if the caller looks at all of them. Barriers and choices touch no word.
  */
 import { EventKind } from '../engine/events.ts';
 import type { Pending } from '../engine/execution.ts';
-import { REFERENCES, type Word } from '../engine/port.ts';
+import { PIN, REFERENCES, type Word } from '../engine/port.ts';
 
 /** What a step does to its words. */
 export const Access = { none: 0, read: 1, write: 2 } as const;
@@ -141,8 +144,19 @@ function commute(x: Step, y: Step, left: number): boolean {
   if (!x.isCommutative || !y.isCommutative || x.kind !== y.kind || x.at !== y.at) return false;
   if (x.kind === EventKind.or32) return ((x.a & y.b) | (y.a & x.b)) === 0;
   if (x.b !== REFERENCES && y.b !== REFERENCES) return isUnseen(x.a, y) && isUnseen(y.a, x);
+  if (x.b !== y.b) return false;
+  if (isPin(x) && isPin(y)) return hasKeeper(x) && hasKeeper(y);
   // Where one is taken there has to be one before; where one is dropped one has to remain.
-  return x.b === y.b && x.a === y.a && Math.min(x.lo, y.lo) > (x.a > 0 ? 0 : left);
+  return x.a === y.a && Math.min(x.lo, y.lo) > (x.a > 0 ? 0 : left);
+}
+
+function isPin({ a }: Step): boolean {
+  return Math.abs(a) === PIN;
+}
+
+/** Whether there is a reference besides pins. */
+function hasKeeper({ lo }: Step): boolean {
+  return (lo & (PIN - 1)) !== 0;
 }
 
 /**

@@ -4,11 +4,12 @@
  */
 import {
   Order,
+  PIN,
   REFERENCES,
   add32,
   event,
   fill,
-  getUnlessZero32,
+  addUnlessZero32,
   load32,
   read32,
   store32,
@@ -45,7 +46,7 @@ export interface ZoneLayout {
   /** Bytes kept per frame: all of them or one 64-byte line. */
   readonly contentBytes: number;
   readonly contents: Word;
-  /** Three words per frame: reference count, link of the free list, owner. */
+  /** Three words per frame: reference count (pins above the others), link of the free list, owner. */
   readonly meta: Word;
   /** Three words under the zone lock: frames ever handed out, head of the free list (index + 1), its length. */
   readonly state: Word;
@@ -114,7 +115,7 @@ export class FrameZone {
 
   /** Takes a reference. */
   *get(frame: Phys): Op<void> {
-    yield* this.#get(this.#indexOf(frame));
+    yield* this.#get(this.#indexOf(frame), 1);
   }
 
   /**
@@ -122,16 +123,32 @@ export class FrameZone {
    * time: they look again afterwards.
    */
   *tryGet(frame: Phys): Op<boolean> {
-    return yield* getUnlessZero32(this.#meta(frame), Order.full);
+    return yield* addUnlessZero32(this.#meta(frame), 1, Order.full);
+  }
+
+  /** As {@link get}, a reference for a moment, which {@link unpin} drops. */
+  *pin(frame: Phys): Op<void> {
+    yield* this.#get(this.#indexOf(frame), PIN);
+  }
+
+  /** As {@link tryGet}, such a reference. */
+  *tryPin(frame: Phys): Op<boolean> {
+    return yield* addUnlessZero32(this.#meta(frame), PIN, Order.full);
+  }
+
+  /** As {@link put}, such a reference. */
+  *unpin(frame: Phys): Op<boolean> {
+    return yield* this.#put(this.#indexOf(frame), PIN);
   }
 
   /** Drops a reference; the last one poisons and frees the frame. True if it did. */
   *put(frame: Phys): Op<boolean> {
-    return yield* this.#put(this.#indexOf(frame));
+    return yield* this.#put(this.#indexOf(frame), 1);
   }
 
+  /** References, pins included. */
   *count(frame: Phys): Op<number> {
-    return yield* load32(this.#meta(frame), Order.once);
+    return yield* this.#count(this.#indexOf(frame));
   }
 
   /** Whose contents the frame holds: a tag of its user's choice. A free frame, and one of nobody, has 0. */
@@ -151,15 +168,15 @@ export class FrameZone {
 
   /** The same three by any word of the frame's contents. */
   *getAt(at: Word): Op<void> {
-    yield* this.#get(this.#indexAt(at));
+    yield* this.#get(this.#indexAt(at), 1);
   }
 
   *putAt(at: Word): Op<boolean> {
-    return yield* this.#put(this.#indexAt(at));
+    return yield* this.#put(this.#indexAt(at), 1);
   }
 
   *countAt(at: Word): Op<number> {
-    return yield* load32(this.#metaOf(this.#indexAt(at)), Order.once);
+    return yield* this.#count(this.#indexAt(at));
   }
 
   /**
@@ -208,15 +225,21 @@ export class FrameZone {
     return free === 0 && used >= this.layout.frames;
   }
 
-  *#get(index: number): Op<void> {
-    const before = yield* add32(this.#metaOf(index), 1, Order.once, REFERENCES);
+  *#count(index: number): Op<number> {
+    const count = yield* load32(this.#metaOf(index), Order.once);
+    return (count & (PIN - 1)) + Math.floor(count / PIN);
+  }
+
+  /** `one`: 1, or a {@link PIN}. */
+  *#get(index: number, one: number): Op<void> {
+    const before = yield* add32(this.#metaOf(index), one, Order.once, REFERENCES);
     if (before < 1) throw new Error(`reference taken on free frame ${index}`);
   }
 
-  *#put(index: number): Op<boolean> {
-    const before = yield* add32(this.#metaOf(index), -1, Order.full, REFERENCES);
-    if (before < 1) throw new Error(`reference dropped on free frame ${index}`);
-    if (before > 1) return false;
+  *#put(index: number, one: number): Op<boolean> {
+    const before = yield* add32(this.#metaOf(index), -one, Order.full, REFERENCES);
+    if (before < one) throw new Error(`reference dropped on free frame ${index}`);
+    if (before > one) return false;
     yield* this.#free(index);
     return true;
   }

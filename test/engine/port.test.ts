@@ -10,7 +10,7 @@ const OPERATIONS: Readonly<Record<keyof Port, 'atomic' | 'ordinary'>> = {
   load32: 'atomic',
   store32: 'atomic',
   add32: 'atomic',
-  getUnlessZero32: 'atomic',
+  addUnlessZero32: 'atomic',
   or32: 'atomic',
   cas32: 'atomic',
   load64: 'atomic',

@@ -7,6 +7,7 @@ import { EventKind, RECORD } from '../../src/engine/events.ts';
 import * as explore from '../../src/engine/explore.ts';
 import {
   Barrier,
+  PIN,
   Stop,
   Stopped,
   type Attachment,
@@ -51,7 +52,7 @@ const call: fc.Arbitrary<Call> = (() => {
     load32: fc.tuple(at, order),
     store32: fc.tuple(at, value, order),
     add32: fc.tuple(at, value, order),
-    getUnlessZero32: fc.tuple(at, order),
+    addUnlessZero32: fc.tuple(at, fc.constantFrom(1, PIN), order),
     or32: fc.tuple(at, value, order),
     cas32: fc.tuple(at, value, value, order),
     load64: fc.tuple(at64, order),

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   Order,
+  PIN,
   REFERENCES,
   add32,
   cas32,
@@ -9,7 +10,7 @@ import {
   choose,
   copy,
   fill,
-  getUnlessZero32,
+  addUnlessZero32,
   load32,
   load64,
   or32,
@@ -160,6 +161,11 @@ function* refer(delta: number): Op<void> {
 const get: Program = () => refer(1);
 const put: Program = () => refer(-1);
 
+function* pinned(): Op<void> {
+  yield* refer(PIN);
+  yield* refer(-PIN);
+}
+
 function* chooser(): Op<void> {
   yield* store32(X, yield* choose(3), Order.once);
 }
@@ -231,6 +237,13 @@ describe('one execution for each trace', () => {
     expect(compare([put, put, put], { initial: [[X, 4]] })).toMatchObject({ schedules: 1 });
     expect(compare([put, put, put], { initial: [[X, 3]] })).toMatchObject({ traces: 3 });
     expect(compare([get, put], { initial: [[X, 2]] })).toMatchObject({ traces: 2 });
+  });
+
+  test('of pins: they commute while another reference stays', () => {
+    expect(compare([pinned, pinned, pinned], { initial: [[X, 1]] })).toMatchObject({ traces: 1 });
+    expect(compare([pinned, pinned], { initial: [[X, PIN]] })).toMatchObject({ traces: 6 });
+    // The reference goes before, between or after.
+    expect(compare([pinned, put], { initial: [[X, 1]] })).toMatchObject({ traces: 3 });
   });
 
   test('of choices', () => {
@@ -352,8 +365,11 @@ const OPERATIONS = {
   orUnseen: (at, value) => or32(at, value, Order.once, 0),
   orSeen: (at, value) => or32(at, value, Order.once, 1),
   get: (at) => add32(at, 1, Order.once, REFERENCES),
-  tryGet: (at) => getUnlessZero32(at, Order.once),
+  tryGet: (at) => addUnlessZero32(at, 1, Order.once),
   put: (at) => add32(at, -1, Order.once, REFERENCES),
+  pin: (at) => add32(at, PIN, Order.once, REFERENCES),
+  tryPin: (at) => addUnlessZero32(at, PIN, Order.once),
+  unpin: (at) => add32(at, -PIN, Order.once, REFERENCES),
   cas32: (at, value) => cas32(at, value, value + 1, Order.full),
   load64: (at) => load64(at & ~7, Order.once),
   store64: (at, value) => store64(at & ~7, value, value, Order.once),
@@ -410,7 +426,7 @@ describe('any small program', () => {
 
   test('of references, too, from any count', () => {
     const line = fc.tuple(
-      fc.constantFrom('get', 'tryGet', 'put', 'load32'),
+      fc.constantFrom('get', 'tryGet', 'put', 'pin', 'tryPin', 'unpin', 'load32'),
       fc.constant(64),
       fc.constant(0),
     );
@@ -419,13 +435,17 @@ describe('any small program', () => {
       maxLength: 3,
     });
     fc.assert(
-      fc.property(programs, fc.integer({ min: 0, max: 4 }), (each, count) => {
-        compare(
-          each.map((lines, agent) => () => run(lines, agent)),
-          { initial: [[64, count]] },
-        );
-      }),
-      { numRuns: 60 },
+      fc.property(
+        programs,
+        fc.constantFrom(0, 1, 2, 4, PIN, 2 * PIN, 2 * PIN + 1),
+        (each, count) => {
+          compare(
+            each.map((lines, agent) => () => run(lines, agent)),
+            { initial: [[64, count]] },
+          );
+        },
+      ),
+      { numRuns: 80 },
     );
   });
 

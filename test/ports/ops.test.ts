@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   Barrier,
   Order,
+  PIN,
   Stop,
   Stopped,
   add32,
@@ -22,7 +23,7 @@ import {
   load32,
   load64,
   now,
-  getUnlessZero32,
+  addUnlessZero32,
   or32,
   read32,
   retryWhen,
@@ -106,13 +107,15 @@ describe('32 bits', () => {
     expect(found()).toEqual([0, after, 9, 0]);
   });
 
-  test('getUnlessZero32: a reference where there is one', () => {
+  test('addUnlessZero32: a reference where there is one', () => {
     drive(store32(AT, 0, Order.once));
-    expect(drive(getUnlessZero32(AT, Order.full))).toBe(false);
+    expect(drive(addUnlessZero32(AT, 1, Order.full))).toBe(false);
     expect(drive(load32(AT, Order.once))).toBe(0);
     drive(store32(AT, 2, Order.once));
-    expect(drive(getUnlessZero32(AT, Order.full))).toBe(true);
+    expect(drive(addUnlessZero32(AT, 1, Order.full))).toBe(true);
     expect(drive(load32(AT, Order.once))).toBe(3);
+    expect(drive(addUnlessZero32(AT, PIN, Order.full))).toBe(true);
+    expect(drive(load32(AT, Order.once))).toBe(PIN + 3);
   });
 
   test.each([

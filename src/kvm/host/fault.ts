@@ -66,7 +66,7 @@ function* pinLocked(mm: Mm, fault: HostFault, entry: HostEntry): Op<Pinned> {
     return { status: 'device', frame, isWritable: isWritable(pte), level };
   }
   const frame = pages.frameOf(table.numberAt(entry, fault.hva));
-  yield* pages.frames.get(frame);
+  yield* pages.frames.pin(frame);
   return { status: 'page', frame, isWritable: isWritable(pte), level };
 }
 

@@ -58,7 +58,7 @@ export class HostMemory {
   /** Drops the reference of a pinned page; a device has none. */
   *unpin(frame: Phys): Op<void> {
     const { frames } = this.mm.pages;
-    if (frames.contains(frame)) yield* frames.put(frame);
+    if (frames.contains(frame)) yield* frames.unpin(frame);
   }
 
   /** Notes that the guest used a page, of which the caller has a reference: it is not reclaimed at once. */
@@ -124,10 +124,10 @@ export class HostMemory {
     const { pte, level } = entry;
     if (stateOf(pte) !== HostState.page || (isWrite && !isWritable(pte))) return null;
     const frame = pages.frameOf(table.numberAt(entry, hva));
-    if (!(yield* pages.frames.tryGet(frame))) return null;
+    if (!(yield* pages.frames.tryPin(frame))) return null;
     if (yield* table.isUnchanged(entry))
       return { status: 'page', frame, isWritable: isWritable(pte), level };
-    yield* pages.frames.put(frame);
+    yield* pages.frames.unpin(frame);
     return null;
   }
 
