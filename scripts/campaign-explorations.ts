@@ -33,11 +33,12 @@ export function explorations(): Exploration[] {
   return [
     exploration('litmus/install-3x1', 'brute-force', null, 1_584, 1_173_042),
     exploration('litmus/install-4x1', 'dpor', null, 50_176, 51_012),
-    exploration('litmus/translation', 'dpor', '6.12', 4_434, 4_466),
-    exploration('litmus/translation', 'dpor', 'legacy', 14, 14),
-    exploration('litmus/permission', 'dpor', 'legacy', 78, 78),
+    exploration('litmus/translation', 'dpor', '6.12', 3_528, 3_561),
+    exploration('litmus/translation', 'dpor', 'legacy', 8, 8),
+    exploration('litmus/permission', 'dpor', 'legacy', 42, 42),
     exploration('litmus/unmap-1', 'dpor', 'legacy', 387, 387),
     exploration('litmus/unmap-1', 'dpor', '6.12', 387, 387),
+    exploration('litmus/unmap-read', 'dpor', '5.10', 96_046, 96_512),
   ];
 }
 

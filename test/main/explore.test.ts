@@ -96,10 +96,10 @@ describe('explore', () => {
   });
 
   test.each([
-    ['litmus/translation', '5.10', 14, 1],
-    ['litmus/permission', '5.10', 160, 1],
-    ['litmus/permission', 'legacy', 78, 1],
-    ['litmus/permission', '6.12', 8, 1],
+    ['litmus/translation', '5.10', 8, 1],
+    ['litmus/permission', '5.10', 96, 1],
+    ['litmus/permission', 'legacy', 42, 1],
+    ['litmus/permission', '6.12', 6, 1],
     // The page is mapped before it is unmapped, or after.
     ['litmus/unmap-1', '5.10', 387, 2],
     ['litmus/unmap-1', '6.12', 387, 2],
