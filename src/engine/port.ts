@@ -35,9 +35,9 @@ export type Barrier = (typeof Barrier)[keyof typeof Barrier];
 export const REFERENCES: number = 1 << 30;
 /**
  * One in the upper field of a reference count. Pins are references that last only as long as what their holder does with the object; below them
- * the count has those that keep it.
+ * the count has those that keep it, which stay below a million; there are at most 2,047 pins, as an agent has one at a time.
  */
-export const PIN: number = 1 << 22;
+export const PIN: number = 1 << 20;
 
 /** Values of the stop word. */
 export const Stop = {
