@@ -10,6 +10,7 @@ export interface Exploration {
   readonly kvm: ProfileName | null;
   /** What has to come out. */
   readonly traces: number;
+  /** How many executions it may take at most. */
   readonly schedules: number;
 }
 
@@ -39,6 +40,7 @@ export function explorations(): Exploration[] {
     exploration('litmus/unmap-1', 'dpor', 'legacy', 387, 387),
     exploration('litmus/unmap-1', 'dpor', '6.12', 387, 387),
     exploration('litmus/unmap-read', 'dpor', '5.10', 96_046, 96_512),
+    exploration('litmus/unmap-read', 'dpor', '6.12', 1_519_566, 1_595_544),
   ];
 }
 
@@ -62,10 +64,10 @@ export async function explorationLine(
   const result = await exploreWorkload(workload, options, undefined);
   const { user, system } = process.cpuUsage(before);
   const { ok, exhaustive, schedules, traces, finalStates } = result;
-  const isAsExpected = traces === row.traces && schedules === row.schedules;
+  const isAsExpected = traces === row.traces && schedules <= row.schedules;
   const line =
     `${workload}, ${strategy}${kvm === null ? '' : `, ${kvm}`}: ${ok && exhaustive ? 'exhaustive, passed' : 'FAILED'}` +
-    `${isAsExpected ? '' : ` (expected ${row.schedules} schedules, ${row.traces} traces)`}, ${schedules} schedules, ` +
+    `${isAsExpected ? '' : ` (expected ${row.traces} traces, at most ${row.schedules} schedules)`}, ${schedules} schedules, ` +
     `${traces} traces, ${finalStates} final states, ${((user + system) / 1e6).toFixed(1)} s CPU`;
   return { ok: ok && exhaustive && isAsExpected, line };
 }
