@@ -3,6 +3,7 @@ import { EventDigest } from '../engine/events.ts';
 import { RandomScheduler } from '../explore/random.ts';
 import type { Scenario } from '../workers/scenario.ts';
 import { threadMemory } from '../workers/thread-memory.ts';
+import { answerTo, type Answer } from './answer.ts';
 import { EventCheckers, type EventFinding } from './event-checkers.ts';
 import { runSeed } from './run-explore.ts';
 import { joinSharedWorld, type SharedWorld } from './shared-world.ts';
@@ -14,27 +15,25 @@ export interface EditedSeedTask {
   readonly seed: number;
 }
 
-/** How a seed ended, as a value: a class of error is lost on its way to the main thread. */
-export type EditedSeedReport =
-  | {
-      readonly end: 'completed';
-      /** Of all seeds so far. */
-      readonly eventDigest: string;
-      readonly findings: readonly EventFinding[];
-    }
-  | { readonly end: 'user-error'; readonly message: string }
-  | {
-      readonly end: 'stuck';
-      readonly message: string;
-      /** Until then. */
-      readonly findings: readonly EventFinding[];
-    };
+/** Of a seed that completed. */
+export interface EditedSeedReport {
+  /** Of all seeds so far. */
+  readonly eventDigest: string;
+  readonly findings: readonly EventFinding[];
+}
 
 const digest: EventDigest = new EventDigest();
 let shared: SharedWorld | null = null;
 let checkers: EventCheckers | null = null;
 
-export default function runEditedSeed({ scenario, seed }: EditedSeedTask): EditedSeedReport {
+export default async function runEditedSeed(
+  task: EditedSeedTask,
+): Promise<Answer<EditedSeedReport>> {
+  return await answerTo(() => reportOf(task));
+}
+
+/** @throws StuckError with what was found until then, also if the edited code threw. */
+function reportOf({ scenario, seed }: EditedSeedTask): EditedSeedReport {
   try {
     shared ??= joined(scenario);
     shared.explore.restore();
@@ -42,12 +41,12 @@ export default function runEditedSeed({ scenario, seed }: EditedSeedTask): Edite
     checkers.reset();
     runSeed(shared, [digest, ...checkers.sinks], new RandomScheduler(seed), seed);
     checkers.finish();
-    return { end: 'completed', eventDigest: digest.hex(), findings: checkers.findings };
+    return { eventDigest: digest.hex(), findings: checkers.findings };
   } catch (error) {
-    if (error instanceof UserError) return { end: 'user-error', message: error.message };
+    if (error instanceof UserError) throw error;
     const threw = `seed ${seed}: the edited code threw: ${String(error)}`;
     const message = error instanceof StuckError ? error.message : threw;
-    return { end: 'stuck', message, findings: checkers?.findings ?? [] };
+    throw new StuckError(message, { cause: error, findings: checkers?.findings ?? [] });
   }
 }
 

@@ -3,6 +3,7 @@
  * verification stay in the main thread, unedited, on the same shared memory.
  */
 import type { Scenario } from '../workers/scenario.ts';
+import { resultOf, type Answer } from './answer.ts';
 import type { EditedSeedReport, EditedSeedTask } from './edited-entry.ts';
 import type { SourceEdit } from './edits.ts';
 import { AgentPool } from './pool.ts';
@@ -11,7 +12,6 @@ import { watched } from './run-threads.ts';
 import type { EventFinding } from './event-checkers.ts';
 import type { SeedRunner } from './seed-runner.ts';
 import { createSharedWorld, type SharedWorld } from './shared-world.ts';
-import { StuckError, UserError } from './user-error.ts';
 
 export class EditedExploreRunner implements SeedRunner {
   readonly shared: SharedWorld;
@@ -38,12 +38,13 @@ export class EditedExploreRunner implements SeedRunner {
     // What the verification wrote; the worker undoes what its agents wrote.
     explore.restore();
     const task: EditedSeedTask = { scenario: world.scenario, seed };
-    const [report] = await watched(this.shared, this.#options, seed, (signal) =>
-      this.#pool.run<EditedSeedReport>([task], signal, () => undefined),
+    const [answer] = await watched(this.shared, this.#options, seed, (signal) =>
+      this.#pool.run<Answer<EditedSeedReport>>([task], signal, () => undefined),
     );
     // Anew for each seed: pages saved after another one hold what that one left.
     explore.baseline();
-    const { eventDigest, findings } = completed(report);
+    if (answer === undefined) throw new Error('no report of the seed');
+    const { eventDigest, findings } = resultOf(answer);
     this.eventDigest = eventDigest;
     this.findings = findings;
   }
@@ -51,14 +52,4 @@ export class EditedExploreRunner implements SeedRunner {
   async close(): Promise<void> {
     await this.#pool.close();
   }
-}
-
-function completed(
-  report: EditedSeedReport | undefined,
-): Extract<EditedSeedReport, { readonly end: 'completed' }> {
-  if (report === undefined) throw new Error('no report of the seed');
-  if (report.end === 'completed') return report;
-  throw report.end === 'user-error'
-    ? new UserError(report.message)
-    : new StuckError(report.message, report);
 }

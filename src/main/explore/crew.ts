@@ -1,10 +1,11 @@
 /** Who explores parts: this thread, or several others. */
 import { Piscina } from 'piscina';
 import type { Subject } from '../../explore/subject.ts';
-import { StuckError, UserError, WorkerDied } from '../user-error.ts';
+import { resultOf, type Answer } from '../answer.ts';
+import { WorkerDied } from '../user-error.ts';
 import { workerLaunch, type WorkerLaunch } from '../worker-entry.ts';
 import type { StrategyOptions } from './options.ts';
-import type { PartAnswer, PartWorker } from './part-entry.ts';
+import type { PartWorker } from './part-entry.ts';
 import { explorePart, type PartReport, type PartTask } from './part-runner.ts';
 
 export interface Crew {
@@ -52,21 +53,20 @@ export class WorkerThreads implements Crew {
 
   /** @throws WorkerDied when a worker died or its code threw; the signal's reason when it was aborted. */
   async run(task: PartTask): Promise<PartReport> {
-    const answer = await this.#answerTo(task);
-    if (!('end' in answer)) return answer;
-    throw answer.end === 'user-error'
-      ? new UserError(answer.message)
-      : new StuckError(answer.message);
+    return resultOf(await this.#answerTo(task));
   }
 
   async close(): Promise<void> {
     await this.#piscina.destroy();
   }
 
-  async #answerTo(task: PartTask): Promise<PartAnswer> {
+  async #answerTo(task: PartTask): Promise<Answer<PartReport>> {
     try {
       const signal = this.#signal;
-      return (await this.#piscina.run(task, signal === undefined ? {} : { signal })) as PartAnswer;
+      return (await this.#piscina.run(
+        task,
+        signal === undefined ? {} : { signal },
+      )) as Answer<PartReport>;
     } catch (error) {
       this.#signal?.throwIfAborted();
       throw new WorkerDied(0, error);

@@ -2,7 +2,8 @@
 import { Worker } from 'node:worker_threads';
 import { once } from 'node:events';
 import type { ExploreResult, ReplayResult } from '../result.ts';
-import { StuckError, UserError, WorkerDied } from '../user-error.ts';
+import { resultOf, type Answer } from '../answer.ts';
+import { WorkerDied } from '../user-error.ts';
 import { workerLaunch } from '../worker-entry.ts';
 import { exploreWorkload } from './explore.ts';
 import { mergeCheckpoints } from './merge.ts';
@@ -34,11 +35,6 @@ export interface ReplayTask {
 export type Task = ExploreTask | MergeTask | ReplayTask;
 export type ResultOf<T extends Task> = T extends ReplayTask ? ReplayResult : ExploreResult;
 
-/** How a thread answers: a class of error is lost on its way. */
-export type Answer =
-  | { readonly end: 'done'; readonly result: ExploreResult | ReplayResult }
-  | { readonly end: 'user-error' | 'stuck'; readonly message: string };
-
 /** @throws UserError, StuckError; the signal's reason when it was aborted. */
 export async function perform<T extends Task>(task: T, signal?: AbortSignal): Promise<ResultOf<T>> {
   const { edits = [] } = task.options;
@@ -63,18 +59,23 @@ async function inEditedThread(
   const { filename, execArgv } = workerLaunch('explore', 'edited-exploration', task.options.edits);
   const worker = new Worker(new URL(filename), { execArgv, workerData: task });
   try {
-    const [answer] = (await once(worker, 'message', signal === undefined ? {} : { signal })) as [
-      Answer,
-    ];
-    if (answer.end === 'done') return answer.result;
-    throw answer.end === 'user-error'
-      ? new UserError(answer.message)
-      : new StuckError(answer.message);
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (error instanceof UserError || error instanceof StuckError) throw error;
-    throw new WorkerDied(0, error);
+    return resultOf(await answerFrom(worker, signal));
   } finally {
     await worker.terminate();
+  }
+}
+
+async function answerFrom(
+  worker: Worker,
+  signal?: AbortSignal,
+): Promise<Answer<ExploreResult | ReplayResult>> {
+  try {
+    const [answer] = (await once(worker, 'message', signal === undefined ? {} : { signal })) as [
+      Answer<ExploreResult | ReplayResult>,
+    ];
+    return answer;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw new WorkerDied(0, error);
   }
 }
